@@ -1,0 +1,1 @@
+"""Named tasks, bounded mailboxes and typed emitters on top of asyncio."""

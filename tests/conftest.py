@@ -1,0 +1,20 @@
+"""Options and fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--hardware", action="store_true", help="run the contract tests against this board's real devices")
+    parser.addoption("--systemd", action="store_true", help="boot a real systemd in a container (needs root)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for mark in ("hardware", "systemd"):
+        if config.getoption(f"--{mark}"):
+            continue
+        skip = pytest.mark.skip(reason=f"runs with --{mark}")
+        for item in items:
+            if mark in item.keywords:
+                item.add_marker(skip)
