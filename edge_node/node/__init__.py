@@ -1,0 +1,1 @@
+"""The node: joins the pure core to its edges."""
