@@ -1,0 +1,128 @@
+"""Bounded waiting rooms for coded packets."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import av
+
+    Packet = av.Packet[Any]
+
+GOP_CACHE_S = 10.0
+GOP_CACHE_BYTES = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A coded packet with what its queues need to know; `duration_s` is how long it plays."""
+
+    packet: Packet
+    keyframe: bool
+    duration_s: float
+
+
+class PacketQueue:
+    """At most `max_s` seconds of packets.
+
+    Overflow rule, sound: the oldest leaves. Overflow rule, pictures: newer ones are refused until the next keyframe,
+    which replaces everything that still waits; so what comes out can always be decoded. `dropped` counts both, but not
+    the pictures before the very first keyframe.
+    """
+
+    def __init__(self, video: bool, max_s: float) -> None:
+        self._video = video
+        self._max_s = max_s
+        self._items: deque[Coded] = deque()
+        self._queued_s = 0.0
+        self.dropped = 0
+        self.needs_keyframe = video
+        self._overflowed = False
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: Coded) -> None:
+        """Takes a packet, or drops by the rule above."""
+        if self._video:
+            self._put_picture(item)
+            return
+        while self._items and self._queued_s + item.duration_s > self._max_s:
+            self.pop()
+            self.dropped += 1
+        self._append(item)
+
+    def preload(self, items: tuple[Coded, ...]) -> None:
+        """Replaces the content by a whole group of pictures, which costs no queueing time; it starts decodable."""
+        self.clear()
+        self._items.extend(Coded(item.packet, item.keyframe, 0.0) for item in items)
+        self.needs_keyframe = self._video and not items
+
+    def pop(self) -> Coded:
+        """The oldest packet; IndexError when empty."""
+        item = self._items.popleft()
+        self._queued_s = max(0.0, self._queued_s - item.duration_s) if self._items else 0.0
+        return item
+
+    def clear(self) -> None:
+        """Forgets everything without counting it as dropped; pictures wait for a keyframe again."""
+        self._items.clear()
+        self._queued_s = 0.0
+        self.needs_keyframe = self._video
+        self._overflowed = False
+
+    def _put_picture(self, item: Coded) -> None:
+        full = bool(self._items) and self._queued_s + item.duration_s > self._max_s
+        if item.keyframe:
+            if full or self.needs_keyframe:
+                self.dropped += len(self._items)
+                self.clear()
+            self.needs_keyframe = self._overflowed = False
+        elif full and not self.needs_keyframe:
+            self.needs_keyframe = self._overflowed = True
+        if not self.needs_keyframe:
+            self._append(item)
+        elif self._overflowed:
+            self.dropped += 1
+
+    def _append(self, item: Coded) -> None:
+        self._items.append(item)
+        self._queued_s += item.duration_s
+
+
+class GopCache:
+    """The pictures since the last keyframe, for viewers of an encoder that cannot be asked for one.
+
+    Bounded by GOP_CACHE_S and GOP_CACHE_BYTES: a longer group is forgotten until the next keyframe.
+    """
+
+    def __init__(self, max_s: float = GOP_CACHE_S, max_bytes: int = GOP_CACHE_BYTES) -> None:
+        self._max_s = max_s
+        self._max_bytes = max_bytes
+        self._items: list[Coded] = []
+        self._seconds = 0.0
+        self._bytes = 0
+
+    def put(self, item: Coded) -> None:
+        """Remembers a picture when its keyframe is remembered."""
+        if item.keyframe:
+            self.clear()
+        elif not self._items:
+            return
+        self._items.append(item)
+        self._seconds += item.duration_s
+        self._bytes += item.packet.size
+        if self._seconds > self._max_s or self._bytes > self._max_bytes:
+            self.clear()
+
+    def clear(self) -> None:
+        """Forgets the group."""
+        self._items.clear()
+        self._seconds = 0.0
+        self._bytes = 0
+
+    def group(self) -> tuple[Coded, ...]:
+        """The group, keyframe first; empty when there is none."""
+        return tuple(self._items)

@@ -1,0 +1,278 @@
+"""One coded track that many peers watch at the price of one encode."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import av
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+
+from edge_node.media.packet_queue import Coded, GopCache, PacketQueue
+from edge_node.ports import SAMPLE_RATE, VIDEO_CLOCK, Demand
+
+if TYPE_CHECKING:
+    from edge_node.media.packet_queue import Packet
+
+VIDEO_TIME_BASE = Fraction(1, VIDEO_CLOCK)
+AUDIO_TIME_BASE = Fraction(1, SAMPLE_RATE)
+ASK_AGAIN_S = 1.0
+# A remembered group of pictures is shown at once: its pictures get timestamps 1 ms apart, so that the receiver does not
+# play them at the pace at which they were taken and stay that late for ever.
+BURST_STEP_TICKS = VIDEO_CLOCK // 1000
+
+
+def lowest(asked_kbps: Sequence[int]) -> int:
+    """The bit rate that every viewer's path carries."""
+    return min(asked_kbps)
+
+
+class View(MediaStreamTrack):
+    """One peer's view of a FanoutTrack: recv() gives av.Packet objects with growing timestamps; itself a Demand."""
+
+    def __init__(self, track: FanoutTrack, max_queue_s: float) -> None:
+        super().__init__()
+        self.kind = track.kind
+        self._track = track
+        self._queue = PacketQueue(track.kind == "video", max_queue_s)
+        self._wake = asyncio.Event()
+        self._last_pts: int | None = None
+        self.kbps: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of the track: the same for all its viewers."""
+        return self._track.id
+
+    @property
+    def mime_type(self) -> str:
+        """What the sender must negotiate."""
+        return self._track.mime_type
+
+    @property
+    def dropped(self) -> int:
+        """Packets that this view did not get in time."""
+        return self._queue.dropped
+
+    def request_keyframe(self) -> None:
+        """This viewer cannot decode until the next keyframe."""
+        if self._track.demand is not None:
+            self._track.demand.request_keyframe()
+
+    def set_bitrate(self, kbps: int) -> None:
+        """The path to this viewer carries about this much; the track takes what suits all its viewers."""
+        self._track.view_wants(self, kbps)
+
+    async def recv(self) -> Packet:
+        """The next packet. Raises MediaStreamError once the view has ended."""
+        while self.readyState == "live" and not self._queue:
+            # The viewer has eaten all it had: only now a missing keyframe is worth asking for, so that a viewer that
+            # stands still costs the others nothing.
+            if self._queue.needs_keyframe and not self._track.paused:
+                self.request_keyframe()
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(ASK_AGAIN_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+        if self.readyState != "live":
+            raise MediaStreamError("this view has ended")
+        return self._in_order(self._queue.pop().packet)
+
+    def stop(self) -> None:
+        """Ends the view; recv() raises from now on."""
+        if self.readyState == "live":
+            super().stop()
+            self._queue.clear()
+            self._wake.set()
+            self._track.view_ended(self)
+
+    def push(self, item: Coded) -> None:
+        """For the track only: one more packet."""
+        self._queue.put(item)
+        if self._queue:
+            self._wake.set()
+
+    def begin(self, group: tuple[Coded, ...]) -> None:
+        """For the track only: starts over with a remembered group of pictures, or by asking for a keyframe."""
+        self._queue.preload(tuple(_burst(group)))
+        if group:
+            self._wake.set()
+        elif self.kind == "video":
+            self.request_keyframe()
+
+    def hold(self) -> None:
+        """For the track only: forgets what waits until begin()."""
+        self._queue.clear()
+
+    def _in_order(self, packet: Packet) -> Packet:
+        assert packet.pts is not None
+        if self._last_pts is not None and packet.pts <= self._last_pts:
+            packet = _with_pts(packet, self._last_pts + 1)
+        self._last_pts = packet.pts
+        return packet
+
+
+class FanoutTrack:
+    """A ViewableTrack: give it coded packets, hand its views to peers.
+
+    Packets carry pts in 1/90000 s (video) or 1/48000 s (audio) and are shared by all views: nobody may change them.
+    Made on the event loop; everything but deliver_threadsafe() is called there. A packet that comes from another thread
+    waits in an inbox with the overflow rule of PacketQueue.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        mime_type: str,
+        *,
+        max_queue_s: float = 0.5,
+        demand: Demand | None = None,
+        on_viewers_changed: Callable[[int], None] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.id = str(uuid.uuid4())
+        self.demand = demand
+        self.on_viewers_changed = on_viewers_changed
+        self.paused = False
+        self._mime_type = mime_type
+        self._max_queue_s = max_queue_s
+        self._views: list[View] = []
+        self._dropped_by_ended = 0
+        self._cache: GopCache | None = None
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._inbox = PacketQueue(kind == "video", max_queue_s)
+        self._inbox_lock = threading.Lock()
+        self._drain_due = False
+
+    @property
+    def mime_type(self) -> str:
+        """`video/H264` or `audio/opus`."""
+        return self._mime_type
+
+    @property
+    def viewers(self) -> int:
+        """How many views are open."""
+        return len(self._views)
+
+    @property
+    def dropped(self) -> int:
+        """Packets dropped by any overflow rule since the start."""
+        return self._dropped_by_ended + self._inbox.dropped + sum(view.dropped for view in self._views)
+
+    def keep_group(self, keep: bool) -> None:
+        """Whether to remember the pictures since the last keyframe: for encoders that cannot be asked for one."""
+        if keep != (self._cache is not None):
+            self._cache = GopCache() if keep else None
+
+    def subscribe(self) -> View:
+        """One more view; a picture view starts with a keyframe."""
+        view = View(self, self._max_queue_s)
+        self._views.append(view)
+        self._viewers_changed()
+        if not self.paused:
+            view.begin(self._group())
+        return view
+
+    def deliver(self, packet: Packet, keyframe: bool, duration_s: float) -> None:
+        """Gives a packet to every view. Sound has only keyframes."""
+        item = Coded(packet, keyframe, duration_s)
+        with self._inbox_lock:
+            self._inbox.put(item)
+        self._drain()
+
+    def deliver_threadsafe(self, packet: Packet, keyframe: bool, duration_s: float) -> None:
+        """Like deliver(), from any thread; silently nothing once the loop is closed."""
+        if threading.get_ident() == self._loop_thread:
+            self.deliver(packet, keyframe, duration_s)
+            return
+        with self._inbox_lock:
+            self._inbox.put(Coded(packet, keyframe, duration_s))
+            if self._drain_due:
+                return
+            self._drain_due = True
+        try:
+            self._loop.call_soon_threadsafe(self._drain)
+        except RuntimeError:  # the loop is closed: nobody is left to watch
+            return
+
+    def pause(self) -> None:
+        """Nothing flows to the views until resume(); they stay open."""
+        self.paused = True
+        for view in self._views:
+            view.hold()
+
+    def resume(self) -> None:
+        """Every view starts over with a keyframe."""
+        self.paused = False
+        group = self._group()
+        for view in self._views:
+            view.begin(group)
+
+    def close(self) -> None:
+        """Ends all views."""
+        for view in tuple(self._views):
+            view.stop()
+
+    def view_ended(self, view: View) -> None:
+        """For views only."""
+        self._views.remove(view)
+        self._dropped_by_ended += view.dropped
+        self._viewers_changed()
+        self._forward_bitrate()
+
+    def view_wants(self, view: View, kbps: int) -> None:
+        """For views only."""
+        view.kbps = kbps
+        self._forward_bitrate()
+
+    def _forward_bitrate(self) -> None:
+        asked = [view.kbps for view in tuple(self._views) if view.kbps is not None]
+        if asked and self.demand is not None:
+            self.demand.set_bitrate(lowest(asked))
+
+    def _viewers_changed(self) -> None:
+        if self.on_viewers_changed is not None:
+            self.on_viewers_changed(len(self._views))
+
+    def _group(self) -> tuple[Coded, ...]:
+        return self._cache.group() if self._cache is not None else ()
+
+    def _drain(self) -> None:
+        with self._inbox_lock:
+            self._drain_due = False
+            items = [self._inbox.pop() for _ in range(len(self._inbox))]
+        for item in items:
+            if self._cache is not None:
+                self._cache.put(item)
+            if not self.paused:
+                for view in self._views:
+                    view.push(item)
+
+
+def _burst(group: tuple[Coded, ...]) -> list[Coded]:
+    """The group with timestamps BURST_STEP_TICKS apart, ending at that of its newest picture."""
+    if not group:
+        return []
+    newest = group[-1].packet.pts
+    assert newest is not None
+    steps = range(len(group) - 1, 0, -1)
+    older = [
+        Coded(_with_pts(item.packet, newest - step * BURST_STEP_TICKS), item.keyframe, 0.0)
+        for item, step in zip(group, steps, strict=False)
+    ]
+    return [*older, group[-1]]
+
+
+def _with_pts(packet: Packet, pts: int) -> Packet:
+    copy = av.Packet(bytes(packet))
+    copy.time_base = packet.time_base
+    copy.is_keyframe = packet.is_keyframe
+    copy.pts = copy.dts = pts
+    return copy
