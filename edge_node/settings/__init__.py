@@ -1,0 +1,44 @@
+"""The settings of a node, frozen, from a TOML file, the environment, then systemd credentials."""
+
+from __future__ import annotations
+
+from edge_node.settings.load import CREDENTIAL_KEYS, from_dict, json_schema, load
+from edge_node.settings.schema import (
+    AudioSettings,
+    ButtonSettings,
+    CallSettings,
+    ChannelSettings,
+    DoorSettings,
+    GpioSettings,
+    LedSettings,
+    LogSettings,
+    NodeSettings,
+    RelaySettings,
+    RuleSettings,
+    Settings,
+    TelemetrySettings,
+    VideoSettings,
+)
+from edge_node.settings.secrets import scrub
+
+__all__ = [
+    "CREDENTIAL_KEYS",
+    "AudioSettings",
+    "ButtonSettings",
+    "CallSettings",
+    "ChannelSettings",
+    "DoorSettings",
+    "GpioSettings",
+    "LedSettings",
+    "LogSettings",
+    "NodeSettings",
+    "RelaySettings",
+    "RuleSettings",
+    "Settings",
+    "TelemetrySettings",
+    "VideoSettings",
+    "from_dict",
+    "json_schema",
+    "load",
+    "scrub",
+]

@@ -1,0 +1,156 @@
+"""Checks of single settings, each of which returns the value or raises ValueError with a reason plus a suggestion."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+from collections.abc import Iterable
+from difflib import get_close_matches
+from urllib.parse import urlsplit
+
+from edge_node.protocol.names import channel_problem, is_reserved
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PIN = re.compile(r"GPIO([0-9]{1,2})")
+_MAX_GPIO = 53  # BCM2711 peripherals, section 5: GPIO0 to GPIO57; 0 to 27 reach a header, compute modules use up to 45
+_LOCAL_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa")
+ACTIONS = ("call", "answer", "hangup", "toggle", "mute")
+OPEN = "open:"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` (did you mean "…"?)` for the closest known word, or nothing."""
+    close = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return f' (did you mean "{close[0]}"?)' if close else ""
+
+
+def identifier(value: str) -> str:
+    """A name of a node or of a part: it stands in topics, stream ids and commands."""
+    if not _ID.fullmatch(value):
+        suggestion = re.sub(r"[^a-z0-9._-]+", "-", value.lower()).strip("-._")[:64] or "front-door"
+        raise ValueError(
+            f'is "{value}" but has to be 1 to 64 letters, digits, dots, dashes or underscores: write "{suggestion}"'
+        )
+    return value
+
+
+def channel_name(value: str) -> str:
+    """A channel that a node may join: no pattern, no reserved prefix."""
+    if problem := channel_problem(value):
+        raise ValueError(f'is no channel name, because {problem}: write something like "home/front-door"')
+    if is_reserved(value):
+        raise ValueError(f'is "{value}", which the service keeps for itself: choose another prefix')
+    if "*" in value:
+        raise ValueError(f'is "{value}", a pattern, but one channel is needed: write its name without *')
+    return value
+
+
+def pin(value: str) -> str:
+    """`GPIOn` by the Broadcom number."""
+    found = _PIN.fullmatch(value)
+    if not found or int(found[1]) > _MAX_GPIO:
+        digits = re.sub(r"\D", "", value)
+        example = f"GPIO{int(digits)}" if digits and int(digits) <= _MAX_GPIO else "GPIO17"
+        raise ValueError(f'is "{value}" but has to be a Broadcom pin, GPIO0 to GPIO{_MAX_GPIO}: write "{example}"')
+    return f"GPIO{int(found[1])}"
+
+
+def action(value: str) -> str:
+    """What a button does: one of ACTIONS, or `open:DOOR`."""
+    if value in ACTIONS or (value.startswith(OPEN) and len(value) > len(OPEN)):
+        return value
+    allowed = ", ".join(ACTIONS) + " or open:DOOR"
+    raise ValueError(f'is "{value}" but has to be one of {allowed}{did_you_mean(value, ACTIONS)}')
+
+
+def microphone(value: str) -> str:
+    """A device name, or `none`, `test`, `file:PATH`."""
+    return _sound(value)
+
+
+def speaker(value: str) -> str:
+    """A device name, or `none`, `file:PATH`."""
+    if value == "test":
+        raise ValueError('is "test", which only a microphone can be: write "default", "none" or "file:PATH"')
+    return _sound(value)
+
+
+def _sound(value: str) -> str:
+    if not value.strip() or value == "file:":
+        raise ValueError('is empty: write "default", "none", a device name or "file:PATH"')
+    return value
+
+
+def argv(value: object) -> object:
+    """A command as a list of words; a string is split as a shell would."""
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+def http_url(value: str) -> str:
+    """An address tokens are fetched from."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError('is no web address: write "https://host/path"')
+    if parts.scheme == "http" and not is_loopback(parts.hostname) and not is_private(parts.hostname):
+        raise ValueError("would send a credential in clear over the internet: write https:// instead of http://")
+    return value
+
+
+def rtsp_url(value: str) -> str:
+    """An RTSP address (RFC 7826)."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("rtsp", "rtsps") or not parts.hostname:
+        raise ValueError('is no RTSP address: write "rtsp://host/path"')
+    return value
+
+
+def origin(value: str) -> str:
+    """The hub's origin, without a trailing slash: the client appends /v1 by itself."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError as err:
+        raise ValueError('is no address: write an origin such as "wss://rms.metered.ca"') from err
+    if parts.scheme not in ("wss", "ws") or not parts.hostname:
+        guess = f"wss://{parts.hostname}" if parts.hostname else "wss://rms.metered.ca"
+        raise ValueError(f'is no WebSocket origin: write "{guess}"')
+    if parts.username is not None or parts.query or parts.fragment or parts.path not in ("", "/"):
+        raise ValueError(f'holds more than an origin: write only "{parts.scheme}://{_host_port(value)}"')
+    return value.rstrip("/")
+
+
+def insecure_origin_problem(url: str, allow_insecure_lan: bool) -> str | None:
+    """Why this checked origin may not be used without TLS, or None."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "wss" or is_loopback(host):
+        return None
+    if not is_private(host):
+        return f'would send everything in clear to {host}: write "wss://{_host_port(url)}"'
+    if not allow_insecure_lan:
+        return f'sends everything in clear to {host}: write "wss://…", or set channel.allow_insecure_lan = true'
+    return None
+
+
+def _host_port(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def is_loopback(host: str) -> bool:
+    """True for this machine itself."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_private(host: str) -> bool:
+    """True for addresses, or names, that exist only inside one network (RFC 1918, RFC 4193, RFC 6762, RFC 8375)."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.lower().endswith(_LOCAL_SUFFIXES)
+    return address.is_private and not address.is_unspecified

@@ -1,0 +1,280 @@
+"""The tree of settings: every key, its type, its default and its range."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from edge_node.settings import checks
+from edge_node.settings.identity import default_node_id
+from edge_node.settings.problems import Problem, Problems, rule_problems
+from edge_node.settings.secrets import MASK, scrub
+
+Identifier = Annotated[str, AfterValidator(checks.identifier)]
+ChannelName = Annotated[str, AfterValidator(checks.channel_name)]
+Pin = Annotated[str, AfterValidator(checks.pin)]
+Action = Annotated[str, AfterValidator(checks.action)]
+Argv = Annotated[tuple[str, ...], BeforeValidator(checks.argv), Field(min_length=1)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+EvenPx = Annotated[int, Field(ge=64, le=4096, multiple_of=2)]  # 4:2:0 colour needs even sides (H.264 table 6-1)
+CREDENTIAL_KEYS = ("api_key", "token", "token_file", "token_url", "token_command")
+
+
+class Section(BaseModel):
+    """One table of the file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class NodeSettings(Section):
+    """`[node]`: who this is."""
+
+    id: Identifier = Field(default_factory=default_node_id, description="default: derived from the machine id")
+    name: Text = "edge-node"
+    role: Literal["door", "indoor", "camera"] = "door"
+
+
+class ChannelSettings(Section):
+    """`[channel]`: where to meet, with exactly one credential."""
+
+    url: Annotated[str, AfterValidator(checks.origin)] = "wss://rms.metered.ca"
+    allow_insecure_lan: bool = Field(default=False, description="allow ws:// to a private address")
+    name: ChannelName
+    api_key: SecretStr | None = Field(default=None, min_length=1, description="a publishable key")
+    token: SecretStr | None = Field(default=None, min_length=1, description="one JWT")
+    token_file: Path | None = Field(default=None, description="a file read for a fresh JWT per connection")
+    token_url: Annotated[str, AfterValidator(checks.http_url)] | None = Field(
+        default=None, description="an address asked for a fresh JWT per connection"
+    )
+    token_command: Argv | None = Field(default=None, description="a command that prints a fresh JWT per connection")
+
+    @model_validator(mode="after")
+    def _check(self) -> ChannelSettings:
+        problems = []
+        if reason := checks.insecure_origin_problem(self.url, self.allow_insecure_lan):
+            problems.append(Problem("channel.url", reason))
+        given = [key for key in CREDENTIAL_KEYS if getattr(self, key) is not None]
+        if not given:
+            ways = ", ".join(CREDENTIAL_KEYS)
+            problems.append(Problem("channel.api_key", f"is missing: give one credential ({ways})", absent=True))
+        if len(given) > 1:
+            problems.append(Problem("channel", f"has {len(given)} credentials ({', '.join(given)}): keep one of them"))
+        return Problems.check(self, problems)
+
+
+class VideoSettings(Section):
+    """`[video]`: what is seen."""
+
+    source: Literal["auto", "camera", "v4l2", "rtsp", "file", "test", "none"] = "auto"
+    url: Annotated[str, AfterValidator(checks.rtsp_url)] | None = Field(default=None, description="for source rtsp")
+    file: Path | None = Field(default=None, description="for source file; it loops")
+    device: Text = Field(default="/dev/video0", description="for source v4l2")
+    width_px: EvenPx = 1280
+    height_px: EvenPx = 720
+    fps: Annotated[int, Field(ge=1, le=120)] = 30
+    max_kbps: Annotated[int, Field(ge=50, le=50_000)] = 2000
+    publish: Literal["always", "call"] = "always"
+
+    @model_validator(mode="after")
+    def _check(self) -> VideoSettings:
+        problems = []
+        if self.source == "rtsp" and self.url is None:
+            reason = 'is missing while video.source = "rtsp": write url = "rtsp://host/path" under [video]'
+            problems.append(Problem("video.url", reason, absent=True))
+        if self.source == "file" and self.file is None:
+            reason = 'is missing while video.source = "file": write file = "clip.mp4" under [video]'
+            problems.append(Problem("video.file", reason, absent=True))
+        return Problems.check(self, problems)
+
+
+class AudioSettings(Section):
+    """`[audio]`: what is heard."""
+
+    microphone: Annotated[str, AfterValidator(checks.microphone)] = Field(
+        default="default", description='an ALSA/PortAudio device, "none", "test" (a tone) or "file:PATH"'
+    )
+    speaker: Annotated[str, AfterValidator(checks.speaker)] = Field(
+        default="default", description='an ALSA/PortAudio device, "none" or "file:PATH" (a WAV of what was played)'
+    )
+    echo_cancel: Literal["auto", "on", "off", "half-duplex"] = "auto"
+    publish: Literal["always", "call"] = "always"
+    play: Literal["call", "always"] = "call"
+
+
+class ButtonSettings(Section):
+    """`[[gpio.button]]`."""
+
+    name: Identifier
+    pin: Pin
+    action: Action = Field(default="call", description="call, answer, hangup, toggle, mute or open:DOOR")
+
+
+class LedSettings(Section):
+    """`[[gpio.led]]`."""
+
+    name: Identifier
+    pin: Pin
+
+
+class RelaySettings(Section):
+    """`[[gpio.relay]]`."""
+
+    name: Identifier
+    pin: Pin
+    pulse_ms: Annotated[int, Field(ge=50, le=60_000)] = 3000
+
+
+class GpioSettings(Section):
+    """`[gpio]`: buttons, LEDs, relays."""
+
+    driver: Literal["auto", "lgpio", "mock", "none"] = "auto"
+    board: Identifier = Field(default="auto", description="a profile under hardware/boards")
+    button: tuple[ButtonSettings, ...] = ()
+    led: tuple[LedSettings, ...] = ()
+    relay: tuple[RelaySettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> GpioSettings:
+        return Problems.check(self, [*self._duplicates(), *self._doors()])
+
+    def _duplicates(self) -> Iterator[Problem]:
+        for kind in ("button", "led", "relay"):
+            names = [part.name for part in getattr(self, kind)]
+            for name in _twice(names):
+                yield Problem(f"gpio.{kind}", f'has two entries named "{name}": give each its own name')
+        parts: list[ButtonSettings | LedSettings | RelaySettings] = [*self.button, *self.led, *self.relay]
+        for pin in _twice(part.pin for part in parts):
+            users = " and ".join(part.name for part in parts if part.pin == pin)
+            yield Problem("gpio", f"uses {pin} for {users}: give each its own pin")
+
+    def _doors(self) -> Iterator[Problem]:
+        relays = [relay.name for relay in self.relay]
+        for index, button in enumerate(self.button):
+            if button.action.startswith(checks.OPEN):
+                door = button.action.removeprefix(checks.OPEN)
+                if door not in relays:
+                    reason = f'opens "{door}", but no [[gpio.relay]] has that name{checks.did_you_mean(door, relays)}'
+                    yield Problem(f"gpio.button.{index}.action", f"{reason}: add one, or name another", absent=True)
+
+
+class RuleSettings(Section):
+    """`[[rule]]`: an event drives an output."""
+
+    on: Literal["data", "presence", "call", "channel"]
+    match: dict[str, str | int | float | bool] = Field(default_factory=dict, description="fields the event must have")
+    do: Text = Field(description='for example "led:status=blink"')
+
+
+class CallSettings(Section):
+    """`[call]`: who is rung, how, how long."""
+
+    ring_s: Annotated[float, Field(gt=0, le=600)] = 30
+    max_talk_s: Annotated[float, Field(gt=0, le=86_400)] = 120
+    targets: tuple[Text, ...] = Field(default=(), description="peer ids or roles, in order; empty: everyone")
+    hunt: Literal["parallel", "sequential"] = "parallel"
+    auto_answer: bool = False
+
+
+class DoorSettings(Section):
+    """`[door]`: who may open it; nobody by default."""
+
+    allow: tuple[Text, ...] = Field(default=(), description="server-stamped peer ids (JWT sub); * stands for anything")
+    require_signature: bool = False
+
+
+class TelemetrySettings(Section):
+    """`[telemetry]`: where measurements go, how often."""
+
+    channel: ChannelName = Field(description="default: telemetry/<node id>")
+    interval_s: Annotated[float, Field(ge=0.1, le=3600)] = 10
+
+
+class LogSettings(Section):
+    """`[log]`."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    """Everything a node is told; build it with load() or from_dict()."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    node: NodeSettings = Field(default_factory=NodeSettings)
+    channel: ChannelSettings
+    video: VideoSettings = Field(default_factory=VideoSettings)
+    audio: AudioSettings = Field(default_factory=AudioSettings)
+    gpio: GpioSettings = Field(default_factory=GpioSettings)
+    rule: tuple[RuleSettings, ...] = ()
+    call: CallSettings = Field(default_factory=CallSettings)
+    door: DoorSettings = Field(default_factory=DoorSettings)
+    telemetry: TelemetrySettings
+    log: LogSettings = Field(default_factory=LogSettings)
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed in: load() merges the layers, so that each value's origin is known."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        return Problems.check(self, list(rule_problems(self)))
+
+    def explain(self) -> list[tuple[str, str, str]]:
+        """(key, value with secrets masked, origin) of every setting, in the order of the tree."""
+        return [(key, _shown(value), self._origin(key)) for key, value in _leaves("", self)]
+
+    def _origin(self, key: str) -> str:
+        return next((o for k, o in self._origins.items() if key == k or key.startswith(f"{k}.")), "default")
+
+
+def _twice(words: Iterable[str]) -> list[str]:
+    return [word for word, count in Counter(words).items() if count > 1]
+
+
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _leaves(f"{prefix}.{name}" if prefix else name, getattr(value, name))
+    elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+        for index, item in enumerate(value):
+            yield from _leaves(f"{prefix}.{index}", item)
+    else:
+        yield prefix, value
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case SecretStr():
+            return MASK
+        case bool():
+            return "true" if value else "false"
+        case tuple():
+            return "[" + ", ".join(f'"{scrub(str(item))}"' for item in value) + "]"
+        case _:
+            return scrub(str(value))
