@@ -87,6 +87,13 @@ def argv(value: object) -> object:
     return shlex.split(value) if isinstance(value, str) else value
 
 
+def scalar(value: object) -> object:
+    """Something a field of a message can equal."""
+    if not isinstance(value, str | int | float | bool):
+        raise ValueError("is a list or a table but has to be text, a number, true or false: write one value")
+    return value
+
+
 def http_url(value: str) -> str:
     """An address tokens are fetched from."""
     parts = urlsplit(value)

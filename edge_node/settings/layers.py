@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -145,7 +146,9 @@ def _overlay(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
         if not isinstance(values.get(part), dict):
             values[part] = {}
         values = values[part]
-    values[path[-1]] = value
+    if value == {} and path[-1] in values:
+        return
+    values[path[-1]] = copy.deepcopy(value)
 
 
 def _flat(path: tuple[str, ...], values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -106,12 +106,7 @@ def _all_problems(values: Mapping[str, Any], found: list[Problem]) -> list[Probl
 
 def _remove(values: Any, path: Sequence[str]) -> None:
     for part in path[:-1]:
-        if isinstance(values, list) and part.isdigit() and int(part) < len(values):
-            values = values[int(part)]
-        elif isinstance(values, dict):
-            values = values.get(part)
-        else:
-            return
+        values = values[int(part)] if isinstance(values, list) else values.get(part, {})
     if isinstance(values, dict):
         values.pop(path[-1], None)
 

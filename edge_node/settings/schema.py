@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +15,7 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -30,6 +30,7 @@ ChannelName = Annotated[str, AfterValidator(checks.channel_name)]
 Pin = Annotated[str, AfterValidator(checks.pin)]
 Action = Annotated[str, AfterValidator(checks.action)]
 Argv = Annotated[tuple[str, ...], BeforeValidator(checks.argv), Field(min_length=1)]
+Scalar = Annotated[Any, AfterValidator(checks.scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 EvenPx = Annotated[int, Field(ge=64, le=4096, multiple_of=2)]  # 4:2:0 colour needs even sides (H.264 table 6-1)
 CREDENTIAL_KEYS = ("api_key", "token", "token_file", "token_url", "token_command")
@@ -73,7 +74,8 @@ class ChannelSettings(Section):
             ways = ", ".join(CREDENTIAL_KEYS)
             problems.append(Problem("channel.api_key", f"is missing: give one credential ({ways})", absent=True))
         if len(given) > 1:
-            problems.append(Problem("channel", f"has {len(given)} credentials ({', '.join(given)}): keep one of them"))
+            others = " and ".join(given[:-1])
+            problems.append(Problem(f"channel.{given[-1]}", f"is given as well as {others}: keep one credential"))
         return Problems.check(self, problems)
 
 
@@ -153,14 +155,18 @@ class GpioSettings(Section):
         return Problems.check(self, [*self._duplicates(), *self._doors()])
 
     def _duplicates(self) -> Iterator[Problem]:
+        names: set[tuple[str, str]] = set()
+        pins: dict[str, str] = {}
         for kind in ("button", "led", "relay"):
-            names = [part.name for part in getattr(self, kind)]
-            for name in _twice(names):
-                yield Problem(f"gpio.{kind}", f'has two entries named "{name}": give each its own name')
-        parts: list[ButtonSettings | LedSettings | RelaySettings] = [*self.button, *self.led, *self.relay]
-        for pin in _twice(part.pin for part in parts):
-            users = " and ".join(part.name for part in parts if part.pin == pin)
-            yield Problem("gpio", f"uses {pin} for {users}: give each its own pin")
+            parts: tuple[ButtonSettings | LedSettings | RelaySettings, ...] = getattr(self, kind)
+            for index, part in enumerate(parts):
+                key = f"gpio.{kind}.{index}"
+                if (kind, part.name) in names:
+                    yield Problem(f"{key}.name", f'is "{part.name}", as another {kind} is: give each its own name')
+                if part.pin in pins:
+                    yield Problem(f"{key}.pin", f"is {part.pin}, as is {pins[part.pin]}.pin: give each its own pin")
+                names.add((kind, part.name))
+                pins.setdefault(part.pin, key)
 
     def _doors(self) -> Iterator[Problem]:
         relays = [relay.name for relay in self.relay]
@@ -176,7 +182,7 @@ class RuleSettings(Section):
     """`[[rule]]`: an event drives an output."""
 
     on: Literal["data", "presence", "call", "channel"]
-    match: dict[str, str | int | float | bool] = Field(default_factory=dict, description="fields the event must have")
+    match: dict[str, Scalar] = Field(default_factory=dict, description="fields the event must have")
     do: Text = Field(description='for example "led:status=blink"')
 
 
@@ -249,10 +255,6 @@ class Settings(BaseSettings):
 
     def _origin(self, key: str) -> str:
         return next((o for k, o in self._origins.items() if key == k or key.startswith(f"{k}.")), "default")
-
-
-def _twice(words: Iterable[str]) -> list[str]:
-    return [word for word, count in Counter(words).items() if count > 1]
 
 
 def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

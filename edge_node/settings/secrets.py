@@ -6,19 +6,24 @@ import re
 
 MASK = "***"
 _PATTERNS = (
-    # key=… token=… secret=… password=… api_key: … as in query strings, JSON and TOML
+    # key=… "token": "…" as in query strings, JSON, TOML; after a bare colon only what is too long for a word
     (
         re.compile(
-            r"""(?ix) (?<![a-z0-9]) ((?:api_?|access_?|client_?)?(?:key|token|secret|password|passwd|authorization))
-            (["']?\s*[=:]\s*["']?) (?:(bearer|basic)\s+)? (?!\*\*\*)[^\s"'&;,)}\]]{4,}"""
+            r"""(?ix) (?<![a-z0-9]) ((?:api_?|access_?|client_?)?(?:key|token|secret|password|passwd))
+            (["']?\s*=\s*["']? | ["']\s*:\s*["'] | :\s*(?=[^\s"']{16})) (?!\*\*\*)[^\s"'&;,)}\]]{4,}"""
         ),
         rf"\1\2{MASK}",
     ),
-    (re.compile(r"\b((?:pk|sk)_(?:live|test|id|secret)?_?)[A-Za-z0-9_-]{4,}"), rf"\1{MASK}"),
+    # RFC 9110 section 11.6.2
+    (
+        re.compile(r"(?i)\b(authorization[\"']?\s*[:=]\s*[\"']?)(?:(?:bearer|basic)\s+)?(?!\*\*\*)[^\s\"']+"),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"\b([ps]k)_[A-Za-z0-9_-]{4,}"), rf"\1_{MASK}"),
     # RFC 7519 section 3.1: three base64url parts, the first an encoded `{"`
     (re.compile(r"\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"), MASK),
-    # RFC 3986 section 3.2.1: user:password@ in any URL
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@:]*:[^\s@]*@", re.IGNORECASE), rf"\1{MASK}@"),
+    # RFC 3986 section 3.2.1: user:password@ in any URL, also where the password holds an @ or a slash
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@:]*:(?:[^\s/]*@|[^\s@]*@)", re.IGNORECASE), rf"\1{MASK}@"),
 )
 
 
