@@ -1,0 +1,1 @@
+"""Board limits, wishes, viewers turned into what the encoder does."""
