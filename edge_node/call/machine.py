@@ -1,0 +1,401 @@
+"""The call state machine of a node, which holds at most one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from edge_node.call import messages as msg
+from edge_node.call.bucket import Buckets, Rate
+from edge_node.call.effects import (
+    AllowAudio,
+    Audit,
+    Broadcast,
+    CallView,
+    DescribeTo,
+    Effect,
+    Phase,
+    ReleaseDoor,
+    SendTo,
+    StateChanged,
+)
+from edge_node.call.events import (
+    Action,
+    ChannelDown,
+    ChannelUp,
+    DoorOutcome,
+    Event,
+    PeerJoined,
+    PeerLeft,
+    PeerMessage,
+)
+from edge_node.call.hunt import Hunt
+from edge_node.call.messages import Reason, State
+from edge_node.call.policy import DoorKeeper, DoorPolicy, roles_of
+
+MAX_PEERS = 256  # what one channel holds
+MESSAGE_RATE = Rate(per_s=5, burst=20)
+NEVER = float("inf")
+TOGGLE = {Phase.IDLE: "call", Phase.RINGING: "hangup", Phase.INCOMING: "answer", Phase.ACTIVE: "hangup"}
+
+
+@dataclass(frozen=True, slots=True)
+class CallConfig:
+    """How this node calls; `message_rate` bounds the messages that one peer gets handled."""
+
+    node_id: str
+    name: str
+    ring_s: float = 30.0
+    max_talk_s: float = 120.0
+    targets: Sequence[str] = ()
+    sequential: bool = False
+    auto_answer: bool = False
+    repeat_s: float = 2.0
+    peer_grace_s: float = 3.0
+    message_rate: Rate = MESSAGE_RATE
+    door: DoorPolicy = field(default_factory=DoorPolicy)
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str
+    phase: Phase
+    at: float
+    ends_at: float
+    peer_id: str | None = None
+    hunt: Hunt | None = None
+    next_ring: float = NEVER
+    grace_ends: float = NEVER
+
+
+class CallMachine:
+    """Turns events into effects; `now` is in seconds of any clock that never goes back.
+
+    While the channel is down no messages are produced; what it missed is said again at ChannelUp.
+    """
+
+    def __init__(self, config: CallConfig) -> None:
+        self._config = config
+        self._doors = DoorKeeper(config.door)
+        self._talkers = Buckets(config.message_rate)
+        self._peers: dict[str, frozenset[str]] = {}
+        self._up = False
+        self._call: _Call | None = None
+        self._unsent_end: msg.Data | None = None
+        self._out: list[Effect] = []
+        self.view = CallView()
+        self.peers_ignored = 0
+
+    @property
+    def peer_ids(self) -> frozenset[str]:
+        """Who is on the channel besides this node."""
+        return frozenset(self._peers)
+
+    @property
+    def messages_dropped(self) -> int:
+        """How many messages were over somebody's rate."""
+        return self._talkers.refused
+
+    @property
+    def deadline(self) -> float | None:
+        """When tick() is due, or None."""
+        if self._call is None:
+            return None
+        call = self._call
+        slot_ends = call.hunt.slot_ends if call.hunt else NEVER
+        return min(call.ends_at, call.next_ring, call.grace_ends, slot_ends)
+
+    def reconfigure(self, config: CallConfig) -> None:
+        """Takes new settings; a call that is on keeps its times and targets."""
+        self._config = config
+        self._doors.policy = config.door
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """What to do about an event."""
+        self._timers(now)
+        match event:
+            case Action():
+                self._act(event, now)
+            case PeerMessage(peer_id, message):
+                self._message(peer_id, message, now)
+            case PeerJoined(peer_id, metadata):
+                self._joined(peer_id, roles_of(metadata), now)
+            case PeerLeft(peer_id):
+                self._left(peer_id, now)
+            case ChannelUp():
+                self._channel_up(now)
+            case ChannelDown():
+                self._up = False
+            case DoorOutcome():
+                self._door_outcome(event)
+            case _:  # pragma: no cover
+                assert_never(event)
+        return self.tick(now)
+
+    def tick(self, now: float) -> list[Effect]:
+        """What to do because time has passed; harmless when called early."""
+        self._timers(now)
+        out, self._out = self._out, []
+        return out
+
+    # Time
+
+    def _timers(self, now: float) -> None:
+        call = self._call
+        if call is None:
+            return
+        if now >= call.grace_ends:
+            self._end(call, Reason.PEER_LEFT, now)
+        elif now >= call.ends_at:
+            self._end(call, Reason.LIMIT if call.phase is Phase.ACTIVE else Reason.TIMEOUT, now)
+        elif call.hunt is not None:
+            if now >= call.hunt.slot_ends:
+                for peer_id in call.hunt.advance(self._peers, now):
+                    self._send(peer_id, msg.state(call.id, State.ENDED, reason=Reason.TIMEOUT))
+                call.next_ring = now
+            if now >= call.next_ring:
+                self._ring(call, call.hunt)
+                call.next_ring = now + self._config.repeat_s
+
+    def _ring(self, call: _Call, hunt: Hunt) -> None:
+        if hunt.everyone:
+            self._broadcast(self._ring_data(call))
+            return
+        for peer_id in hunt.ringing(self._peers):
+            self._send(peer_id, self._ring_data(call))
+
+    def _ring_data(self, call: _Call) -> msg.Data:
+        return msg.ring(call.id, self._config.node_id, self._config.name, call.at)
+
+    # This machine's own side
+
+    def _act(self, event: Action, now: float) -> None:
+        verb, _, door = event.action.partition(":")
+        if verb == "open":
+            self._open_locally(door, event.source)
+            return
+        if verb == "mute":
+            self._show(replace(self.view, muted=not self.view.muted))
+            return
+        call = self._call
+        phase = call.phase if call else Phase.IDLE
+        match TOGGLE[phase] if verb == "toggle" else verb, call:
+            case "call", None:
+                self._press(event, now)
+            case "call" | "answer", _Call(phase=Phase.INCOMING, peer_id=str(caller)) as waiting:
+                self._activate(waiting, caller, now)
+            case "hangup", _Call(phase=Phase.RINGING) as ringing:
+                self._end(ringing, Reason.CANCELLED, now)
+            case "hangup", _Call(phase=Phase.INCOMING) as waiting:
+                self._end(waiting, Reason.DECLINED, now)
+            case "hangup", _Call(peer_id=str(answerer)) as talk:
+                self._end(talk, Reason.HANGUP, now)
+                self._send(answerer, msg.hangup(talk.id))
+            case _:
+                why = f"{event.source}: not possible while the call is {phase.value}"
+                self._out.append(Audit(event.action, None, False, why))
+
+    def _press(self, event: Action, now: float) -> None:
+        config = self._config
+        slot_s = config.ring_s / max(1, len(config.targets))
+        hunt = Hunt(config.targets, sequential=config.sequential, slot_s=slot_s, now=now)
+        hunt.skip_empty(self._peers, now)
+        self._begin(_Call(event.fresh_id, Phase.RINGING, event.at, now + config.ring_s, hunt=hunt, next_ring=now), now)
+
+    def _open_locally(self, door: str, source: str) -> None:
+        if door in self._config.door.doors:
+            self._out += [Audit(f"open {door}", None, True, source), ReleaseDoor(door)]
+        else:
+            self._out.append(Audit(f"open {door}", None, False, f"{source}: unknown door"))
+
+    # The channel
+
+    def _channel_up(self, now: float) -> None:
+        self._up = True
+        if self._unsent_end is not None:
+            self._broadcast(self._unsent_end)
+            self._unsent_end = None
+        if self._call is None:
+            return
+        self._broadcast(self._state_data(self._call))
+        if self._call.hunt is not None:
+            self._call.next_ring = now
+
+    def _joined(self, peer_id: str, roles: frozenset[str], now: float) -> None:
+        if peer_id not in self._peers and len(self._peers) >= MAX_PEERS:
+            self.peers_ignored += 1
+            return
+        self._peers[peer_id] = roles
+        call = self._call
+        if call is None:
+            return
+        if peer_id == call.peer_id:
+            call.grace_ends = NEVER
+        if call.hunt is None:
+            self._send(peer_id, self._state_data(call))
+            return
+        call.hunt.skip_empty(self._peers, now)
+        if peer_id in call.hunt.ringing(self._peers):
+            self._send(peer_id, self._ring_data(call))
+
+    def _left(self, peer_id: str, now: float) -> None:
+        self._peers.pop(peer_id, None)
+        if self._call is not None and peer_id == self._call.peer_id:
+            self._call.grace_ends = min(self._call.grace_ends, now + self._config.peer_grace_s)
+
+    # Messages
+
+    def _message(self, peer_id: str, message: msg.Message, now: float) -> None:
+        if isinstance(message, msg.Unknown) or not self._talkers.take(peer_id, now):
+            return
+        match message:
+            case msg.Malformed():
+                self._malformed(peer_id, message)
+            case msg.DescribeNode():
+                self._out.append(DescribeTo(peer_id))
+            case msg.DoorOpen():
+                self._door_open(peer_id, message, now)
+            case msg.Hangup():
+                self._hung_up(peer_id, message, now)
+            case _ if peer_id not in self._peers:
+                self._refuse(peer_id, message, "join the channel of this node first")
+            case msg.Start(call_id):
+                self._start(peer_id, call_id, now)
+            case msg.Answer():
+                self._answer(peer_id, message, now)
+            case msg.Decline():
+                self._decline(peer_id, message, now)
+            case _:  # pragma: no cover
+                assert_never(message)
+
+    def _malformed(self, peer_id: str, message: msg.Malformed) -> None:
+        if message.nonce is not None and message.of == msg.TYPES[msg.DoorOpen]:
+            self._out.append(Audit(message.of, peer_id, False, message.reason))
+            self._send(peer_id, msg.door_result(message.nonce, False, message.reason))
+        else:
+            self._send(peer_id, msg.error(message.of, message.reason))
+
+    def _start(self, peer_id: str, call_id: str, now: float) -> None:
+        if self._call is not None:
+            again = self._call.id == call_id and self._call.peer_id == peer_id
+            busy = msg.state(call_id, State.ENDED, reason=Reason.BUSY)
+            self._send(peer_id, self._state_data(self._call) if again else busy)
+            return
+        call = _Call(call_id, Phase.INCOMING, now, now + self._config.ring_s, peer_id=peer_id)
+        if self._config.auto_answer:
+            self._activate(call, peer_id, now)
+        else:
+            self._begin(call, now)
+
+    def _answer(self, peer_id: str, message: msg.Answer, now: float) -> None:
+        call = self._named(peer_id, message)
+        if call is None:
+            return
+        if call.hunt is None:
+            self._tell_or_refuse(call, peer_id, message)
+        elif call.hunt.includes(peer_id, self._peers[peer_id]):
+            self._activate(call, peer_id, now)
+        else:
+            self._refuse(peer_id, message, "this call rings somebody else")
+
+    def _decline(self, peer_id: str, message: msg.Decline, now: float) -> None:
+        call = self._named(peer_id, message)
+        if call is None:
+            return
+        if call.hunt is None:
+            self._tell_or_refuse(call, peer_id, message)
+        elif call.hunt.includes(peer_id, self._peers[peer_id]):
+            stage = call.hunt.stage
+            if not call.hunt.decline(peer_id, self._peers, now):
+                self._end(call, Reason.DECLINED, now)
+            elif call.hunt.stage != stage:
+                call.next_ring = now
+
+    def _hung_up(self, peer_id: str, message: msg.Hangup, now: float) -> None:
+        call = self._named(peer_id, message)
+        if call is not None and peer_id == call.peer_id:
+            self._end(call, Reason.CANCELLED if call.phase is Phase.INCOMING else Reason.HANGUP, now)
+
+    def _named(self, peer_id: str, message: msg.Answer | msg.Decline | msg.Hangup) -> _Call | None:
+        if self._call is not None and self._call.id == message.call:
+            return self._call
+        ended = self._call is None and message.call == self.view.call
+        self._refuse(peer_id, message, "this call has ended" if ended else "there is no such call")
+        return None
+
+    def _tell_or_refuse(self, call: _Call, peer_id: str, message: msg.Answer | msg.Decline) -> None:
+        """The answer to somebody who answers or declines what rings no more."""
+        if call.phase is Phase.INCOMING:
+            self._refuse(peer_id, message, "this call waits for the node to answer")
+        elif peer_id == call.peer_id:
+            self._send(peer_id, self._state_data(call))
+        else:
+            self._send(peer_id, msg.state(call.id, State.ACTIVE, by=call.peer_id, reason=Reason.BUSY))
+
+    def _refuse(self, peer_id: str, message: msg.Message, reason: str) -> None:
+        self._send(peer_id, msg.error(msg.TYPES[type(message)], reason))
+
+    # Doors
+
+    def _door_open(self, peer_id: str, request: msg.DoorOpen, now: float) -> None:
+        verdict = self._doors.judge(request, peer_id, now)
+        self._out.append(Audit(f"open {request.door}", peer_id, verdict.ok, verdict.reason))
+        if verdict.ok:
+            self._out.append(ReleaseDoor(request.door, peer_id, request.nonce))
+        else:
+            self._send(peer_id, msg.door_result(request.nonce, False, verdict.reason))
+
+    def _door_outcome(self, outcome: DoorOutcome) -> None:
+        if not outcome.ok:
+            self._out.append(Audit(f"open {outcome.door}", outcome.peer_id, False, outcome.reason or "it failed"))
+        if outcome.peer_id is not None and outcome.nonce is not None:
+            self._send(outcome.peer_id, msg.door_result(outcome.nonce, outcome.ok, outcome.reason))
+
+    # Changes of the call
+
+    def _begin(self, call: _Call, now: float) -> None:
+        self._call = call
+        self._show(CallView(call.phase, call.id, call.peer_id, None, now, self.view.muted))
+        self._broadcast(self._state_data(call))
+
+    def _activate(self, call: _Call, peer_id: str, now: float) -> None:
+        self._call = replace(
+            call,
+            phase=Phase.ACTIVE,
+            peer_id=peer_id,
+            ends_at=now + self._config.max_talk_s,
+            hunt=None,
+            next_ring=NEVER,
+        )
+        self._show(CallView(Phase.ACTIVE, call.id, peer_id, Reason.ANSWERED, now, self.view.muted))
+        self._out.append(AllowAudio(frozenset({peer_id})))
+        self._broadcast(self._state_data(self._call))
+
+    def _end(self, call: _Call, reason: Reason, now: float) -> None:
+        self._call = None
+        self._show(CallView(Phase.IDLE, call.id, call.peer_id, reason, now, self.view.muted))
+        if call.phase is Phase.ACTIVE:
+            self._out.append(AllowAudio(frozenset()))
+        ended = msg.state(call.id, State.ENDED, by=call.peer_id, reason=reason)
+        if self._up:
+            self._broadcast(ended)
+        else:
+            self._unsent_end = ended
+
+    def _state_data(self, call: _Call) -> msg.Data:
+        active = call.phase is Phase.ACTIVE
+        reason = Reason.ANSWERED if active else None
+        return msg.state(call.id, State.ACTIVE if active else State.RINGING, by=call.peer_id, reason=reason)
+
+    def _show(self, view: CallView) -> None:
+        self.view = view
+        self._out.append(StateChanged(view))
+
+    def _broadcast(self, data: msg.Data) -> None:
+        if self._up:
+            self._out.append(Broadcast(data))
+
+    def _send(self, peer_id: str, data: msg.Data) -> None:
+        if self._up:
+            self._out.append(SendTo(peer_id, data))

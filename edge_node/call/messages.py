@@ -1,0 +1,230 @@
+"""The Data messages of the channel: what a node understands of them, what it says in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+Json = Any
+Data = dict[str, Json]
+
+MAX_ID_CHARS = 128
+MAX_NAME_CHARS = 64
+MAX_SIGNATURE_CHARS = 1024
+
+T = TypeVar("T")
+
+
+class State(Enum):
+    """What call.state reports."""
+
+    RINGING = "ringing"
+    ACTIVE = "active"
+    ENDED = "ended"
+
+
+class Reason(Enum):
+    """Why a call got into its state."""
+
+    ANSWERED = "answered"
+    DECLINED = "declined"
+    TIMEOUT = "timeout"
+    HANGUP = "hangup"
+    PEER_LEFT = "peer_left"
+    BUSY = "busy"
+    CANCELLED = "cancelled"
+    LIMIT = "limit"
+
+
+# Person to node
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hangup:
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoorOpen:
+    """`at` in unix seconds by the sender's clock; `key` names the key that made `signature`."""
+
+    door: str
+    nonce: str
+    at: float
+    call: str | None = None
+    key: str | None = None
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeNode:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Data that is no message to a node: answered with nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A message of a known type that lacks something; `nonce` is kept so that a door request can be answered."""
+
+    of: str
+    reason: str
+    nonce: str | None = None
+
+
+Message = Answer | Decline | Hangup | Start | DoorOpen | DescribeNode | Unknown | Malformed
+
+TYPES: Mapping[type[Message], str] = {
+    Answer: "call.answer",
+    Decline: "call.decline",
+    Hangup: "call.hangup",
+    Start: "call.start",
+    DoorOpen: "door.open",
+    DescribeNode: "node.describe",
+}
+
+
+class _Bad(Exception):
+    pass
+
+
+def _text(data: Mapping[str, Json], field: str, limit: int) -> str:
+    value = data.get(field)
+    # isprintable() also refuses lone surrogates, which no UTF-8 frame could carry back.
+    if not isinstance(value, str) or not value or len(value) > limit or not value.isprintable():
+        raise _Bad(f"{field} must be 1 to {limit} printable characters")
+    return value
+
+
+def _optional(data: Mapping[str, Json], field: str, limit: int) -> str | None:
+    return None if data.get(field) is None else _text(data, field, limit)
+
+
+def _seconds(data: Mapping[str, Json], field: str) -> float:
+    value = data.get(field)
+    # Compared, not converted: a JSON integer may be too large for a float.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not -1e12 < value < 1e12 or math.isnan(value):
+        raise _Bad(f"{field} must be a number of unix seconds")
+    return float(value)
+
+
+def _call(make: Callable[[str], T]) -> Callable[[Mapping[str, Json]], T]:
+    return lambda data: make(_text(data, "call", MAX_ID_CHARS))
+
+
+def _door(data: Mapping[str, Json]) -> DoorOpen:
+    return DoorOpen(
+        door=_text(data, "door", MAX_NAME_CHARS),
+        nonce=_text(data, "nonce", MAX_ID_CHARS),
+        at=_seconds(data, "at"),
+        call=_optional(data, "call", MAX_ID_CHARS),
+        key=_optional(data, "key", MAX_ID_CHARS),
+        signature=_optional(data, "signature", MAX_SIGNATURE_CHARS),
+    )
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Json]], Message]] = {
+    "call.answer": _call(Answer),
+    "call.decline": _call(Decline),
+    "call.hangup": _call(Hangup),
+    "call.start": _call(Start),
+    "door.open": _door,
+    "node.describe": lambda _: DescribeNode(),
+}
+
+
+def parse(data: Json) -> Message:
+    """What a piece of Data says to this node; never raises."""
+    if not isinstance(data, dict):
+        return Unknown()
+    kind = data.get("type")
+    reader = _READERS.get(kind) if isinstance(kind, str) else None
+    if not isinstance(kind, str) or reader is None:
+        return Unknown()
+    try:
+        return reader(data)
+    except _Bad as err:
+        return Malformed(kind, str(err), _nonce(data))
+
+
+def _nonce(data: Mapping[str, Json]) -> str | None:
+    try:
+        return _text(data, "nonce", MAX_ID_CHARS)
+    except _Bad:
+        return None
+
+
+# Node to people
+
+
+def _object(kind: str, **fields: Json) -> Data:
+    return {"type": kind} | {name: value for name, value in fields.items() if value is not None}
+
+
+def ring(call: str, node: str, name: str, at: float) -> Data:
+    """`at` is when the button was pressed, in unix seconds."""
+    return _object("call.ring", call=call, node=node, name=name, at=at)
+
+
+def hangup(call: str) -> Data:
+    return _object("call.hangup", call=call)
+
+
+def state(call: str, state: State, *, by: str | None = None, reason: Reason | None = None) -> Data:
+    """`by` is the id of the person in the call."""
+    return _object("call.state", call=call, state=state.value, by=by, reason=reason.value if reason else None)
+
+
+def door_result(nonce: str, ok: bool, reason: str | None = None) -> Data:
+    return _object("door.result", nonce=nonce, ok=ok, reason=reason)
+
+
+def error(of: str, reason: str) -> Data:
+    """`of` is the type of the message that was refused."""
+    return _object("error", of=of, reason=reason)
+
+
+def description(
+    *,
+    node: str,
+    name: str,
+    role: str,
+    version: str,
+    media: Mapping[str, Json],
+    doors: Sequence[str],
+    buttons: Sequence[str],
+    capabilities: Mapping[str, Json],
+) -> Data:
+    """The answer to node.describe; `media` and `capabilities` are JSON objects of the caller's design."""
+    return _object(
+        "node.description",
+        id=node,
+        name=name,
+        role=role,
+        version=version,
+        media=dict(media),
+        doors=list(doors),
+        buttons=list(buttons),
+        capabilities=dict(capabilities),
+    )
