@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edge_node.node.supervisor import Part
+from edge_node.node.supervisor import Part, Report
 from edge_node.ports import AccessUnit, AudioSink, AudioSource, Panel, VideoSink, VideoSource
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class _WatchedSink:
 def video_part(source: VideoSource, sink: VideoSink, name: str = "camera") -> Part:
     """Up with the first picture."""
 
-    async def run(up: Callable[[], None]) -> None:
-        await source.run(_WatchedSink(sink, _FirstTime(up)))
+    async def run(report: Report) -> None:
+        await source.run(_WatchedSink(sink, _FirstTime(report.up)))
 
     return Part(name, run)
 
@@ -55,8 +55,8 @@ def video_part(source: VideoSource, sink: VideoSink, name: str = "camera") -> Pa
 def microphone_part(source: AudioSource, sink: Callable[[Pcm], None], name: str = "microphone") -> Part:
     """Up with the first block."""
 
-    async def run(up: Callable[[], None]) -> None:
-        first = _FirstTime(up)
+    async def run(report: Report) -> None:
+        first = _FirstTime(report.up)
 
         def block(pcm: Pcm) -> None:
             first()
@@ -70,8 +70,8 @@ def microphone_part(source: AudioSource, sink: Callable[[Pcm], None], name: str 
 def speaker_part(sink: AudioSink, pull: Callable[[int], Pcm], name: str = "speaker") -> Part:
     """Up with the first block that the device asks for."""
 
-    async def run(up: Callable[[], None]) -> None:
-        first = _FirstTime(up)
+    async def run(report: Report) -> None:
+        first = _FirstTime(report.up)
 
         def block(frames: int) -> Pcm:
             first()
@@ -85,12 +85,12 @@ def speaker_part(sink: AudioSink, pull: Callable[[int], Pcm], name: str = "speak
 def panel_part(panel: Panel, on_press: Callable[[str], None], on_up: Callable[[], None], name: str = "panel") -> Part:
     """Up as soon as the pins are taken; `on_up` may then show what the LEDs missed."""
 
-    async def run(up: Callable[[], None]) -> None:
+    async def run(report: Report) -> None:
         work = asyncio.ensure_future(panel.run(on_press))
         try:
             await asyncio.sleep(0)  # the pins are taken before the first wait, or the work has failed
             if not work.done():
-                up()
+                report.up()
                 on_up()
             await work
         finally:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from edge_node.aio.tasks import cancel_and_wait
 from edge_node.errors import DeviceMissing, RetryLater, SettingsError
@@ -31,12 +32,24 @@ class PartState(Enum):
     DEGRADED = "degraded"
 
 
+class Report(Protocol):
+    """How a running part says how it is; on the event loop."""
+
+    def up(self) -> None:
+        """It works."""
+        ...
+
+    def down(self, reason: str) -> None:
+        """It does not work for now, and mends itself: `reason` is for people."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing that opens, works until cancelled and releases; `run(up)` calls up() once it works."""
+    """One thing that opens, works until cancelled and releases; `run(report)` calls report.up() once it works."""
 
     name: str
-    run: Callable[[Callable[[], None]], Awaitable[None]]
+    run: Callable[[Report], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -47,6 +60,18 @@ class Health:
     reason: str = ""
     restarts: int = 0
     up_since: float | None = None
+
+
+class _Report:
+    def __init__(self, supervisor: Supervisor, name: str) -> None:
+        self._supervisor = supervisor
+        self._name = name
+
+    def up(self) -> None:
+        self._supervisor._up(self._name)
+
+    def down(self, reason: str) -> None:
+        self._supervisor._set(self._name, PartState.DEGRADED, reason)
 
 
 class Supervisor:
@@ -112,7 +137,7 @@ class Supervisor:
     async def _once(self, part: Part) -> str:
         """Runs a part until it ends and says why it did."""
         try:
-            await part.run(lambda: self._up(part.name))
+            await part.run(_Report(self, part.name))
         except (RetryLater, DeviceMissing, SettingsError) as err:
             return str(err)
         except Exception as err:

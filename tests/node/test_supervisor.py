@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from edge_node.errors import DeviceMissing, SourceLost
-from edge_node.node.supervisor import FIRST_PAUSE_S, LAST_PAUSE_S, STEADY_S, Part, PartState, Supervisor
+from edge_node.node.supervisor import FIRST_PAUSE_S, LAST_PAUSE_S, STEADY_S, Part, PartState, Report, Supervisor
 from tests.support.clock import ManualClock
 
 
@@ -33,7 +32,7 @@ async def settle() -> None:
 async def test_a_failing_part_is_degraded_and_tried_again_with_growing_pauses() -> None:
     tries = 0
 
-    async def run(up: Callable[[], None]) -> None:
+    async def run(report: Report) -> None:
         nonlocal tries
         tries += 1
         raise DeviceMissing("no camera: plug one in")
@@ -60,13 +59,13 @@ async def test_a_part_that_heals_is_up_and_one_that_was_steady_starts_from_the_f
     fail = asyncio.Event()
     runs = 0
 
-    async def run(up: Callable[[], None]) -> None:
+    async def run(report: Report) -> None:
         nonlocal runs
         runs += 1
         if runs <= 2:
             raise SourceLost("away")
-        up()
-        up()
+        report.up()
+        report.up()
         await fail.wait()
         raise SourceLost("away again")
 
@@ -88,14 +87,14 @@ async def test_a_part_that_heals_is_up_and_one_that_was_steady_starts_from_the_f
 
 
 async def test_a_bug_degrades_one_part_and_leaves_the_others_alone() -> None:
-    async def broken(up: Callable[[], None]) -> None:
+    async def broken(report: Report) -> None:
         raise ZeroDivisionError("oops")
 
-    async def ends(up: Callable[[], None]) -> None:
+    async def ends(report: Report) -> None:
         return
 
-    async def well(up: Callable[[], None]) -> None:
-        up()
+    async def well(report: Report) -> None:
+        report.up()
         await asyncio.Event().wait()
 
     supervisor = Supervisor([Part("a", broken), Part("b", ends), Part("c", well)], ManualClock(), pause=Pauses())
@@ -113,8 +112,8 @@ async def test_parts_stop_in_reverse_order_and_a_stubborn_one_is_not_waited_for_
     release = asyncio.Event()
 
     def part(name: str, stubborn: bool = False) -> Part:
-        async def run(up: Callable[[], None]) -> None:
-            up()
+        async def run(report: Report) -> None:
+            report.up()
             try:
                 await asyncio.Event().wait()
             finally:
@@ -135,8 +134,28 @@ async def test_parts_stop_in_reverse_order_and_a_stubborn_one_is_not_waited_for_
     await settle()
 
 
+async def test_a_running_part_says_that_it_is_down_and_up_again() -> None:
+    steps: asyncio.Queue[str] = asyncio.Queue()
+
+    async def run(report: Report) -> None:
+        while True:
+            match await steps.get():
+                case "up":
+                    report.up()
+                case reason:
+                    report.down(reason)
+
+    supervisor = Supervisor([Part("channel", run)], ManualClock(), pause=Pauses())
+    supervisor.start()
+    for step, degraded in (("up", []), ("the hub is away", ["channel: the hub is away"]), ("up", [])):
+        steps.put_nowait(step)
+        await settle()
+        assert supervisor.degraded() == degraded
+    await supervisor.stop()
+
+
 async def test_a_broken_keeper_is_reported() -> None:
-    async def run(up: Callable[[], None]) -> None:
+    async def run(report: Report) -> None:
         raise SourceLost("x")
 
     async def broken_pause(seconds: float) -> None:
