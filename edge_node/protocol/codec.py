@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ from edge_node.protocol.names import (
 )
 
 _Object = dict[str, Any]
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _Bad(Exception):
@@ -49,7 +51,9 @@ class _Bad(Exception):
 
 def dumps(value: Json) -> str:
     """Compact JSON in raw UTF-8 (not \\u-escaped: frames stay small). Raises ValueError for NaN and Infinity."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    # A lone surrogate is legal in JSON as an escape only (RFC 8259 section 8.2): UTF-8 cannot carry it.
+    return json.dumps(value, separators=(",", ":")) if _LONE_SURROGATE.search(text) else text
 
 
 def encode(frame: ClientFrame | ServerFrame) -> str:
@@ -142,8 +146,9 @@ def _str(body: _Object, key: str) -> str:
 
 def _int(body: _Object, key: str, *, minimum: int = 0) -> int:
     value: Any = body.get(key)
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value != int(value) or value < minimum:
+    # Only a float can be infinite, and an integer can be too large to become one.
+    number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if not number or isinstance(value, bool) or value != int(value) or value < minimum:
         raise _Bad(f"{key} must be a whole number of at least {minimum}")
     return int(value)
 

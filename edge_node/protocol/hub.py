@@ -1,0 +1,380 @@
+"""The hub as a pure machine: connections, channels, presence, routing, quotas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from edge_node.protocol.codec import decode_client, encode
+from edge_node.protocol.frames import (
+    Ack,
+    ClientFrame,
+    DirectFrame,
+    ErrorFrame,
+    GoingAwayFrame,
+    Malformed,
+    MessageFrame,
+    Missing,
+    Ping,
+    Pong,
+    PresenceFrame,
+    PresencePeer,
+    Publish,
+    Send,
+    ServerFrame,
+    Subscribe,
+    Unsubscribe,
+    Welcome,
+)
+from edge_node.protocol.grants import Grant
+from edge_node.protocol.hub_events import (
+    Close,
+    Connected,
+    Disconnected,
+    HubCounters,
+    HubEffect,
+    HubEvent,
+    HubLimits,
+    Inject,
+    Kick,
+    Received,
+    SendText,
+    Shutdown,
+)
+from edge_node.protocol.names import ErrorCode, WsCloseCode, is_reserved
+from edge_node.protocol.patterns import Pattern, parse_pattern
+from edge_node.protocol.roster import Roster
+
+# Half of what a client takes in one frame (MAX_INBOUND_CLIENT_BYTES): a larger roster is sent without metadata.
+MAX_SNAPSHOT_BYTES = 512 * 1024
+MAX_LEAVING = 10_000
+"""Peers in their leave grace; beyond that a peer is announced as left at once."""
+
+
+@dataclass(slots=True)
+class _Member:
+    """One open connection."""
+
+    conn: int
+    grant: Grant
+    expires_at: float
+    tokens: float
+    refilled_at: float
+    channels: dict[str, Pattern] = field(default_factory=dict)
+    """Its subscriptions: the channel as it was written → the same, compiled."""
+
+
+class HubMachine:
+    """Decides what every connection is sent; the shell only writes bytes and calls `tick` at `deadline`.
+
+    `now` is monotonic seconds. After a Close effect the machine has forgotten the connection: whatever still comes
+    from it is ignored.
+    """
+
+    def __init__(self, limits: HubLimits | None = None) -> None:
+        self._limits = limits or HubLimits()
+        self._members: dict[int, _Member] = {}
+        self._by_peer: dict[str, list[int]] = {}
+        self._roster = Roster()
+        self._leaving: dict[tuple[str, str], tuple[float, PresencePeer]] = {}
+        self.deadline: float | None = None
+        self.counters = HubCounters()
+
+    @property
+    def connections(self) -> int:
+        return len(self._members)
+
+    @property
+    def channels(self) -> int:
+        return len(self._roster)
+
+    def connections_of(self, peer_id: str) -> int:
+        """How many connections this peer has open."""
+        return len(self._by_peer.get(peer_id, ()))
+
+    def peers(self, channel: str) -> list[PresencePeer]:
+        """Who is present in a channel, with metadata; those in their leave grace included."""
+        present = {peer: self._row(conn) for peer, conn in self._roster.peers(channel).items()}
+        lingering = {row.peer_id: row for (where, _), (_, row) in self._leaving.items() if where == channel}
+        return list((lingering | present).values())
+
+    def handle(self, event: HubEvent, now: float) -> list[HubEffect]:
+        """What follows from an event. Never raises."""
+        match event:
+            case Connected():
+                return self._connected(event, now)
+            case Received(conn, data):
+                member = self._members.get(conn)
+                return self._received(member, data, now) if member else []
+            case Disconnected(conn):
+                gone = self._members.get(conn)
+                return self._forget(gone, now, self._limits.leave_grace_s) if gone else []
+            case Inject(channel, data, sender, metadata):
+                return self._route(channel, data, sender, metadata, None) or []
+            case Kick(peer_id):
+                return self._kick(peer_id, now)
+            case Shutdown(retry_after_ms):
+                return self._shutdown(retry_after_ms)
+        assert_never(event)
+
+    def tick(self, now: float) -> list[HubEffect]:
+        """What is due: tokens that end, peers whose leave grace is over. Sets the next `deadline`."""
+        effects: list[HubEffect] = []
+        for member in [m for m in self._members.values() if m.expires_at <= now]:
+            effects += self._drop(member, WsCloseCode.TOKEN_EXPIRED, "the token has expired", now)
+        for key, (at, row) in list(self._leaving.items()):
+            if at <= now:
+                del self._leaving[key]
+                effects += self._announce(key[0], left=row)
+        times = [m.expires_at for m in self._members.values()] + [at for at, _ in self._leaving.values()]
+        self.deadline = min((t for t in times if t < math.inf), default=None)
+        return effects
+
+    # Coming
+
+    def _connected(self, event: Connected, now: float) -> list[HubEffect]:
+        limits, grant, conn = self._limits, event.grant, event.conn
+        lead_s = limits.expiry_lead_s
+        expires_at = math.inf if event.expires_in_s is None else now + event.expires_in_s - lead_s
+        if expires_at <= now:
+            return [Close(conn, WsCloseCode.TOKEN_EXPIRED, "the token has expired")]
+        if len(self._members) >= limits.max_connections:
+            return [Close(conn, WsCloseCode.OVER_CONCURRENT_LIMIT, "this hub has no room for another connection")]
+        effects: list[HubEffect] = []
+        if limits.duplicate_peer == "replace":
+            effects += self._close_all(
+                grant.peer_id, WsCloseCode.POLICY_VIOLATION, "replaced by a newer connection of this peer", now
+            )
+        self._members[conn] = _Member(conn, grant, expires_at, limits.burst, now)
+        self._by_peer.setdefault(grant.peer_id, []).append(conn)
+        self._wake_at(expires_at)
+        welcome = Welcome(
+            grant.peer_id, grant.expires_at, event.server_time, limits.max_message_bytes, grant.metadata or None
+        )
+        return [*effects, _text((conn,), welcome)]
+
+    def _wake_at(self, when: float) -> None:
+        if when < math.inf and (self.deadline is None or when < self.deadline):
+            self.deadline = when
+
+    # Frames
+
+    def _received(self, member: _Member, data: str | bytes, now: float) -> list[HubEffect]:
+        self.counters.frames += 1
+        limit = self._limits.max_message_bytes
+        if len(data) > limit or (isinstance(data, str) and len(data.encode("utf-8", "surrogatepass")) > limit):
+            return self._drop(member, WsCloseCode.MESSAGE_TOO_BIG, f"a frame has at most {limit} bytes", now)
+        if not self._take_token(member, now):
+            reason = f"more than {self._limits.rate_per_s:g} frames per second"
+            return self._drop(member, WsCloseCode.OVER_MESSAGE_RATE, reason, now)
+        frame = decode_client(data) if isinstance(data, str) else Malformed("a frame is a text message")
+        return self._frame(member, frame)
+
+    def _take_token(self, member: _Member, now: float) -> bool:
+        earned = max(0.0, now - member.refilled_at) * self._limits.rate_per_s
+        member.tokens = min(self._limits.burst, member.tokens + earned)
+        member.refilled_at = now
+        if member.tokens < 1:
+            return False
+        member.tokens -= 1
+        return True
+
+    def _frame(self, member: _Member, frame: ClientFrame | Malformed) -> list[HubEffect]:
+        match frame:
+            case Malformed(reason, code, request_id):
+                return self._error(member, request_id, code, reason)
+            case Subscribe():
+                return self._subscribe(member, frame)
+            case Unsubscribe(channel, request_id):
+                return [*self._ack(member, request_id), *self._unsubscribe(member, channel)]
+            case Publish():
+                return self._publish(member, frame)
+            case Send():
+                return self._send(member, frame)
+            case Ping(request_id):
+                return [_text((member.conn,), Pong(request_id))]
+        assert_never(frame)
+
+    def _ack(self, member: _Member, request_id: str | None) -> list[HubEffect]:
+        return [] if request_id is None else [_text((member.conn,), Ack(request_id))]
+
+    def _error(self, member: _Member, request_id: str | None, code: str, message: str) -> list[HubEffect]:
+        self.counters.errors += 1
+        return [_text((member.conn,), ErrorFrame(code, request_id, message))]
+
+    def _refusal(self, grant: Grant, action: str, channel: str, allowed: bool) -> tuple[str, str] | None:
+        if is_reserved(channel):
+            return ErrorCode.CHANNEL_RESERVED, "this prefix belongs to the service"
+        if not grant.permits(action):
+            return ErrorCode.ACTION_NOT_PERMITTED, f"this credential may not {action}"
+        if not allowed:
+            return ErrorCode.CHANNEL_NOT_AUTHORIZED, "this credential does not open this channel"
+        return None
+
+    def _subscribe(self, member: _Member, frame: Subscribe) -> list[HubEffect]:
+        channel, grant = frame.channel, member.grant
+        pattern = parse_pattern(channel)
+        allowed = grant.allows(channel) if pattern.is_name else grant.allows_pattern(pattern)
+        if refused := self._refusal(grant, "subscribe", channel, allowed):
+            return self._error(member, frame.request_id, *refused)
+        cap = self._limits.max_channels
+        if channel not in member.channels and len(member.channels) >= cap:
+            return self._error(
+                member, frame.request_id, ErrorCode.CHANNEL_LIMIT_EXCEEDED, f"a connection has at most {cap} channels"
+            )
+        member.channels[channel] = pattern
+        effects = self._ack(member, frame.request_id)
+        if not pattern.is_name:
+            self._roster.add_pattern(pattern, member.conn, frame.include_sender_metadata)
+            return effects
+        first = self._roster.add(channel, member.conn, grant.peer_id, frame.include_sender_metadata)
+        if grant.permits("presence"):
+            effects.append(self._snapshot(member, channel))
+        was_lingering = self._leaving.pop((channel, grant.peer_id), None) is not None
+        if first and not was_lingering:
+            effects += self._announce(channel, joined=self._row(member.conn))
+        return effects
+
+    def _unsubscribe(self, member: _Member, channel: str) -> list[HubEffect]:
+        pattern = member.channels.pop(channel, None)
+        return self._leave(member, pattern, math.inf, 0) if pattern else []
+
+    def _publish(self, member: _Member, frame: Publish) -> list[HubEffect]:
+        if isinstance(frame.data, Missing):
+            return self._error(member, frame.request_id, ErrorCode.MISSING_DATA, "publish needs data")
+        grant = member.grant
+        if refused := self._refusal(grant, "publish", frame.channel, grant.allows(frame.channel)):
+            return self._error(member, frame.request_id, *refused)
+        routed = self._route(frame.channel, frame.data, grant.peer_id, grant.peer_metadata, member.conn)
+        if routed is None:
+            return self._error(member, frame.request_id, ErrorCode.MALFORMED_MESSAGE, "data is not JSON")
+        return [*self._ack(member, frame.request_id), *routed]
+
+    def _route(
+        self, channel: str, data: object, sender: str, metadata: Mapping[str, object] | None, own: int | None
+    ) -> list[HubEffect] | None:
+        """The message for all receivers, serialized once (twice when some want metadata); None: not serializable."""
+        receivers = self._roster.receivers(channel)
+        if own is not None:
+            receivers.pop(own, None)
+        rich = tuple(conn for conn, wants in receivers.items() if wants and metadata)
+        plain = tuple(conn for conn, wants in receivers.items() if not (wants and metadata))
+        try:
+            effects = [
+                _text(conns, MessageFrame(channel, sender, data, meta))
+                for conns, meta in ((plain, None), (rich, metadata))
+                if conns or meta is None
+            ]
+        except (ValueError, TypeError, RecursionError):
+            return None
+        self.counters.messages += 1
+        self.counters.delivered += len(receivers)
+        return [e for e in effects if e.to]
+
+    def _send(self, member: _Member, frame: Send) -> list[HubEffect]:
+        rid, grant = frame.request_id, member.grant
+        if isinstance(frame.data, Missing):
+            return self._error(member, rid, ErrorCode.MISSING_DATA, "send needs data")
+        if not grant.permits("send"):
+            return self._error(member, rid, ErrorCode.ACTION_NOT_PERMITTED, "this credential may not send")
+        to = tuple(conn for conn in self._by_peer.get(frame.to, ()) if conn != member.conn)
+        if not to:
+            return self._error(member, rid, ErrorCode.PEER_NOT_FOUND, "no such peer is connected")
+        try:
+            direct = _text(to, DirectFrame(grant.peer_id, frame.data, grant.peer_metadata))
+        except (ValueError, TypeError, RecursionError):
+            return self._error(member, rid, ErrorCode.MALFORMED_MESSAGE, "data is not JSON")
+        self.counters.messages += 1
+        self.counters.delivered += len(to)
+        return [*self._ack(member, rid), direct]
+
+    # Presence
+
+    def _row(self, conn: int) -> PresencePeer:
+        grant = self._members[conn].grant
+        return PresencePeer(grant.peer_id, grant.peer_metadata)
+
+    def _snapshot(self, member: _Member, channel: str) -> SendText:
+        """Who is there already: always sent after a subscribe, never lists the receiver itself."""
+        rows = tuple(row for row in self.peers(channel) if row.peer_id != member.grant.peer_id)
+        effect = _text((member.conn,), PresenceFrame(channel, rows))
+        if len(effect.text) <= MAX_SNAPSHOT_BYTES:
+            return effect
+        return _text((member.conn,), PresenceFrame(channel, tuple(PresencePeer(row.peer_id) for row in rows)))
+
+    def _announce(
+        self, channel: str, joined: PresencePeer | None = None, left: PresencePeer | None = None
+    ) -> list[HubEffect]:
+        row = joined or left
+        assert row is not None
+        to = tuple(conn for conn in self._roster.conns(channel) if self._sees(conn, row.peer_id))
+        if not to:
+            return []
+        return [_text(to, PresenceFrame(channel, (joined,) if joined else (), (left,) if left else ()))]
+
+    def _sees(self, conn: int, peer_id: str) -> bool:
+        grant = self._members[conn].grant
+        return grant.peer_id != peer_id and grant.permits("presence")
+
+    def _leave(self, member: _Member, pattern: Pattern, now: float, grace_s: float) -> list[HubEffect]:
+        if not pattern.is_name:
+            self._roster.remove_pattern(pattern.text, member.conn)
+            return []
+        channel, peer_id = pattern.text, member.grant.peer_id
+        if not self._roster.remove(channel, member.conn, peer_id):
+            return []
+        row = PresencePeer(peer_id, member.grant.peer_metadata)
+        if grace_s > 0 and len(self._leaving) < MAX_LEAVING:
+            self._leaving[channel, peer_id] = (now + grace_s, row)
+            self._wake_at(now + grace_s)
+            return []
+        return self._announce(channel, left=row)
+
+    # Going
+
+    def _forget(self, member: _Member, now: float, grace_s: float) -> list[HubEffect]:
+        del self._members[member.conn]
+        conns = self._by_peer[member.grant.peer_id]
+        conns.remove(member.conn)
+        if not conns:
+            del self._by_peer[member.grant.peer_id]
+        effects: list[HubEffect] = []
+        for pattern in member.channels.values():
+            effects += self._leave(member, pattern, now, grace_s)
+        return effects
+
+    def _drop(self, member: _Member, code: int, reason: str, now: float) -> list[HubEffect]:
+        return [Close(member.conn, code, reason), *self._forget(member, now, self._limits.leave_grace_s)]
+
+    def _close_all(self, peer_id: str, code: int, reason: str, now: float) -> list[HubEffect]:
+        effects: list[HubEffect] = []
+        for conn in list(self._by_peer.get(peer_id, ())):
+            effects += self._drop(self._members[conn], code, reason, now)
+        return effects
+
+    def _kick(self, peer_id: str, now: float) -> list[HubEffect]:
+        """Closes every connection of a peer; the others learn at once that it is gone."""
+        effects: list[HubEffect] = []
+        for conn in list(self._by_peer.get(peer_id, ())):
+            effects.append(Close(conn, WsCloseCode.ADMIN_DISCONNECT, "disconnected by the administrator"))
+            effects += self._forget(self._members[conn], now, 0)
+        for key in [k for k in self._leaving if k[1] == peer_id]:
+            effects += self._announce(key[0], left=self._leaving.pop(key)[1])
+        return effects
+
+    def _shutdown(self, retry_after_ms: int) -> list[HubEffect]:
+        conns = tuple(self._members)
+        self._members.clear()
+        self._by_peer.clear()
+        self._leaving.clear()
+        self._roster = Roster()
+        self.deadline = None
+        closes: Iterable[HubEffect] = (Close(c, WsCloseCode.GOING_AWAY, "the hub is shutting down") for c in conns)
+        return [_text(conns, GoingAwayFrame(retry_after_ms)), *closes] if conns else []
+
+
+def _text(to: tuple[int, ...], frame: ServerFrame) -> SendText:
+    """Raises ValueError, TypeError or RecursionError when a client's data cannot be written as JSON."""
+    return SendText(to, encode(frame).encode())
