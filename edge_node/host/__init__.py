@@ -1,0 +1,1 @@
+"""This Linux machine: its service manager, its log, its measurements."""

@@ -1,0 +1,1 @@
+"""Measurements: the sample, when it is due, where it waits."""
