@@ -117,7 +117,7 @@ class HubMachine:
                 return self._kick(peer_id, now)
             case Shutdown(retry_after_ms):
                 return self._shutdown(retry_after_ms)
-        assert_never(event)
+        assert_never(event)  # pragma: no cover
 
     def tick(self, now: float) -> list[HubEffect]:
         """What is due: tokens that end, peers whose leave grace is over. Sets the next `deadline`."""
@@ -195,7 +195,7 @@ class HubMachine:
                 return self._send(member, frame)
             case Ping(request_id):
                 return [_text((member.conn,), Pong(request_id))]
-        assert_never(frame)
+        assert_never(frame)  # pragma: no cover
 
     def _ack(self, member: _Member, request_id: str | None) -> list[HubEffect]:
         return [] if request_id is None else [_text((member.conn,), Ack(request_id))]
