@@ -1,0 +1,24 @@
+"""What the indicator light tells."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_node.call.effects import Phase
+from edge_node.call.indicator import Indicator, choose
+
+
+@pytest.mark.parametrize(
+    ("fault", "online", "phase", "peers", "shown"),
+    [
+        (True, False, Phase.ACTIVE, 3, Indicator.FAULT),
+        (False, False, Phase.ACTIVE, 3, Indicator.OFFLINE),
+        (False, True, Phase.ACTIVE, 3, Indicator.IN_CALL),
+        (False, True, Phase.RINGING, 3, Indicator.RINGING),
+        (False, True, Phase.INCOMING, 3, Indicator.RINGING),
+        (False, True, Phase.IDLE, 3, Indicator.SOMEBODY_HERE),
+        (False, True, Phase.IDLE, 0, Indicator.ONLINE),
+    ],
+)
+def test_the_most_important_first(fault: bool, online: bool, phase: Phase, peers: int, shown: Indicator) -> None:
+    assert choose(fault=fault, online=online, phase=phase, peers=peers) is shown

@@ -1,0 +1,140 @@
+"""The messages of the channel, read and written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_node.call import messages as msg
+from edge_node.call.messages import (
+    Answer,
+    Decline,
+    DescribeNode,
+    DoorOpen,
+    Hangup,
+    Malformed,
+    Reason,
+    Start,
+    State,
+    Unknown,
+    parse,
+)
+
+DOOR = {"type": "door.open", "door": "door", "nonce": "n1", "at": 1700000000}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"type": "call.answer", "call": "c"}, Answer("c")),
+        ({"type": "call.decline", "call": "c", "more": [1]}, Decline("c")),
+        ({"type": "call.hangup", "call": "c"}, Hangup("c")),
+        ({"type": "call.start", "call": "ü" * 128}, Start("ü" * 128)),
+        ({"type": "node.describe"}, DescribeNode()),
+        (DOOR, DoorOpen("door", "n1", 1700000000.0)),
+        (DOOR | {"call": None, "key": "k", "signature": "s"}, DoorOpen("door", "n1", 1700000000.0, None, "k", "s")),
+    ],
+)
+def test_known(data: Any, message: msg.Message) -> None:
+    assert parse(data) == message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, 1, "call.answer", [], {}, {"type": None}, {"type": ["call.answer"]}, {"type": "call.ring"}, {"type": "x"}],
+)
+def test_unknown(data: Any) -> None:
+    assert parse(data) == Unknown()
+
+
+@pytest.mark.parametrize("call", [None, 1, "", "x" * 129, "a\nb", "\ud800", ["c"], True])
+@pytest.mark.parametrize("kind", ["call.answer", "call.decline", "call.hangup", "call.start"])
+def test_bad_call_ids(kind: str, call: Any) -> None:
+    assert parse({"type": kind, "call": call}) == Malformed(kind, "call must be 1 to 128 printable characters")
+
+
+@pytest.mark.parametrize("at", [None, True, "1", float("nan"), float("inf"), -(10**400), 1e13])
+def test_bad_times(at: Any) -> None:
+    assert parse(DOOR | {"at": at}) == Malformed("door.open", "at must be a number of unix seconds", "n1")
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "nonce"),
+    [
+        ({"door": "d" * 65}, "door", "n1"),
+        ({"nonce": 5}, "nonce", None),
+        ({"call": 5}, "call", "n1"),
+        ({"key": ""}, "key", "n1"),
+        ({"signature": "s" * 1025}, "signature", "n1"),
+    ],
+)
+def test_bad_door_requests(change: dict[str, Any], field: str, nonce: str | None) -> None:
+    message = parse(DOOR | change)
+    assert isinstance(message, Malformed)
+    assert message.reason.startswith(field)
+    assert message.nonce == nonce
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=200),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+    max_leaves=9,
+)
+FIELDS = st.dictionaries(st.sampled_from(["call", "door", "nonce", "at", "key", "signature"]), JSON)
+
+
+@given(kind=st.sampled_from([*msg.TYPES.values(), "call.ring", "error"]) | JSON, fields=FIELDS)
+def test_never_raises(kind: Any, fields: dict[str, Any]) -> None:
+    message = parse({"type": kind} | fields)
+    if isinstance(message, Malformed):
+        json.dumps(msg.error(message.of, message.reason), ensure_ascii=False).encode()
+
+
+def test_what_a_node_says() -> None:
+    assert msg.ring("c", "front-door", "Front door", 12.5) == {
+        "type": "call.ring",
+        "call": "c",
+        "node": "front-door",
+        "name": "Front door",
+        "at": 12.5,
+    }
+    assert msg.hangup("c") == {"type": "call.hangup", "call": "c"}
+    assert msg.state("c", State.RINGING) == {"type": "call.state", "call": "c", "state": "ringing"}
+    assert msg.state("c", State.ACTIVE, by="anna", reason=Reason.ANSWERED) == {
+        "type": "call.state",
+        "call": "c",
+        "state": "active",
+        "by": "anna",
+        "reason": "answered",
+    }
+    assert msg.door_result("n", True) == {"type": "door.result", "nonce": "n", "ok": True}
+    assert msg.door_result("n", False, "no") == {"type": "door.result", "nonce": "n", "ok": False, "reason": "no"}
+    assert msg.error("call.answer", "no") == {"type": "error", "of": "call.answer", "reason": "no"}
+
+
+def test_description() -> None:
+    said = msg.description(
+        node="front-door",
+        name="Front door",
+        role="door",
+        version="1",
+        media={"video": True},
+        doors=("door",),
+        buttons=("call",),
+        capabilities={},
+    )
+    assert said == {
+        "type": "node.description",
+        "id": "front-door",
+        "name": "Front door",
+        "role": "door",
+        "version": "1",
+        "media": {"video": True},
+        "doors": ["door"],
+        "buttons": ["call"],
+        "capabilities": {},
+    }
