@@ -138,7 +138,8 @@ class RelaySettings(Section):
 
     name: Identifier
     pin: Pin
-    pulse_ms: Annotated[int, Field(ge=50, le=60_000)] = 3000
+    pulse_ms: Annotated[int, Field(ge=50, le=10_000)] = 3000
+    door: bool = Field(default=True, description="false: no door but a plain output, which a [[rule]] may pulse")
 
 
 class GpioSettings(Section):

@@ -1,0 +1,130 @@
+"""What the node moves: its lights, its relays, its loudspeaker, what it publishes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from edge_node.call.effects import CallView, Phase
+from edge_node.call.indicator import Indicator, choose
+from edge_node.call.rules import PulseRelay, RuleEngine, ShowLed
+from edge_node.errors import DeviceMissing, EdgeNodeError
+from edge_node.ports import Clock, Panel
+
+log = logging.getLogger(__name__)
+
+STATUS_LED = "status"
+
+
+class Gate(Protocol):
+    """A publication that may be for calls only, or muted."""
+
+    def set_in_call(self, in_call: bool) -> None: ...
+
+    def set_muted(self, muted: bool) -> None: ...
+
+
+class NodeOutputs:
+    """intercom.Outputs on a panel, gates and a playback; the indicator is one of its lights."""
+
+    def __init__(
+        self,
+        *,
+        panel: Panel,
+        leds: Sequence[str],
+        doors: Mapping[str, int],
+        patterns: Mapping[Indicator, str],
+        rules: RuleEngine,
+        gates: Sequence[Gate],
+        allow_audio: Callable[[frozenset[str]], None],
+        describe: Callable[[], Mapping[str, Any]],
+        clock: Clock,
+    ) -> None:
+        self._panel = panel
+        self._doors = dict(doors)
+        self._patterns = dict(patterns)
+        self._rules = rules
+        self._gates = list(gates)
+        self._allow_audio = allow_audio
+        self._describe = describe
+        self._clock = clock
+        # The light named "status" tells the node's state; without one, the first light does.
+        self._status_led = STATUS_LED if STATUS_LED in leds else next(iter(leds), None)
+        self._shown: dict[str, str] = {}
+        self._facts = (False, False, 0)
+        self._phase = Phase.IDLE
+        self._observers: list[Callable[[CallView], None]] = []
+        self.panel_up = False
+        self.indicator = Indicator.OFFLINE
+
+    def on_call(self, observer: Callable[[CallView], None]) -> None:
+        self._observers.append(observer)
+
+    # intercom.Outputs
+
+    def release_door(self, door: str) -> None:
+        if not self.panel_up:
+            raise DeviceMissing("the door's relay is not available: see `edge-node doctor`")
+        self._panel.pulse(door, self._doors[door])
+
+    def allow_audio(self, peer_ids: frozenset[str]) -> None:
+        self._allow_audio(peer_ids)
+
+    def call_changed(self, view: CallView) -> None:
+        self._phase = view.phase
+        for gate in self._gates:
+            gate.set_in_call(view.phase is Phase.ACTIVE)
+            gate.set_muted(view.muted)
+        self._indicate()
+        for observer in self._observers:
+            observer(view)
+
+    def describe(self) -> Mapping[str, Any]:
+        return self._describe()
+
+    def event(self, on: str, facts: Mapping[str, Any]) -> None:
+        for output in self._rules.fire(on, facts, self._clock.monotonic()):
+            match output:
+                case ShowLed(led, pattern):
+                    self._show(led, pattern)
+                case PulseRelay(relay):
+                    self._pulse(relay)
+
+    # The indicator
+
+    def condition(self, *, fault: bool, online: bool, peers: int) -> None:
+        """What the light tells besides the call."""
+        self._facts = (fault, online, peers)
+        self._indicate()
+
+    def panel_ready(self) -> None:
+        """The pins are (again) there: shows everything anew."""
+        self.panel_up = True
+        shown, self._shown = self._shown, {}
+        for led, pattern in shown.items():
+            self._show(led, pattern)
+
+    def panel_gone(self) -> None:
+        self.panel_up = False
+
+    def _indicate(self) -> None:
+        fault, online, peers = self._facts
+        before, self.indicator = self.indicator, choose(fault=fault, online=online, phase=self._phase, peers=peers)
+        if self._status_led is not None and (before is not self.indicator or self._status_led not in self._shown):
+            self._show(self._status_led, self._patterns[self.indicator])
+
+    def _show(self, led: str, pattern: str) -> None:
+        self._shown[led] = pattern
+        if not self.panel_up:
+            return
+        try:
+            self._panel.show(led, pattern)
+        except EdgeNodeError as err:
+            log.warning("light %s cannot show %s: %s", led, pattern, err)
+
+    def _pulse(self, relay: str) -> None:
+        try:
+            self._panel.pulse(relay, self._doors[relay])
+        except EdgeNodeError as err:
+            log.warning("relay %s cannot be pulsed: %s", relay, err)
