@@ -134,6 +134,10 @@ class Intercom:
             return
         self._mailbox.post(PeerMessage(peer_id, messages.parse(data)))
 
+    def tell(self, peer_id: str | None, data: Mapping[str, Any]) -> None:
+        """Sends a message, to everybody when peer_id is None; in order with the call's own."""
+        self._post(Broadcast(dict(data)) if peer_id is None else SendTo(peer_id, dict(data)))
+
     # The loop
 
     async def run(self) -> None:

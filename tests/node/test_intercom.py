@@ -1,0 +1,190 @@
+"""What happens goes through the machine and comes out as messages, lights and sound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from edge_node.call.effects import CallView, Phase
+from edge_node.call.machine import CallConfig, CallMachine
+from edge_node.call.policy import DoorPolicy
+from edge_node.errors import DeviceMissing, NotConnectedError
+from edge_node.node.intercom import MESSAGES_AT_MOST, OUTBOX_SIZE, Intercom
+from tests.support.clock import ManualClock
+from tests.support.waiting import eventually
+
+Sent = tuple[str | None, Mapping[str, Any]]
+
+
+class Outputs:
+    def __init__(self) -> None:
+        self.released: list[str] = []
+        self.heard: frozenset[str] = frozenset()
+        self.views: list[CallView] = []
+        self.events: list[tuple[str, Mapping[str, Any]]] = []
+        self.broken = False
+
+    def release_door(self, door: str) -> None:
+        if self.broken:
+            raise DeviceMissing("no relay")
+        self.released.append(door)
+
+    def allow_audio(self, peer_ids: frozenset[str]) -> None:
+        self.heard = peer_ids
+
+    def call_changed(self, view: CallView) -> None:
+        self.views.append(view)
+
+    def event(self, on: str, facts: Mapping[str, Any]) -> None:
+        self.events.append((on, facts))
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"type": "node.description", "id": "door"}
+
+
+class LoopChannel:
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+        self.broken = False
+
+    async def send(self, data: Mapping[str, Any]) -> None:
+        await self.send_to("", data)
+
+    async def send_to(self, peer_id: str, data: Mapping[str, Any]) -> None:
+        if self.broken:
+            raise NotConnectedError("not connected")
+        self.sent.append((peer_id or None, data))
+
+    def types(self) -> list[str]:
+        return [str(data["type"]) for _, data in self.sent]
+
+
+class Rig:
+    """A door with a button, an allowed resident and a steered clock."""
+
+    def __init__(self) -> None:
+        door = DoorPolicy(doors=("door",), allow=("resident-*",))
+        machine = CallMachine(CallConfig("door", "Front door", door=door))
+        self.clock = ManualClock()
+        self.outputs = Outputs()
+        self.channel = LoopChannel()
+        self.intercom = Intercom(machine, self.outputs, self.clock, buttons={"call": "call", "bell": "open:door"})
+        self.work = asyncio.create_task(self.intercom.run())
+
+    async def __aenter__(self) -> Rig:
+        self.intercom.channel_up(self.channel)
+        self.intercom.peer_joined("resident-a", None)
+        await settle()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.work.cancel()
+        await asyncio.wait([self.work])
+
+    def say(self, peer_id: str, **data: Any) -> None:
+        self.intercom.data(peer_id, data, direct=True)
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_press_ring_answer_talk_hang_up() -> None:
+    async with Rig() as rig:
+        presses: list[str] = []
+        rig.intercom.on_press(presses.append)
+        rig.intercom.press("call")
+        await settle()
+        assert presses == ["call"]
+        assert "call.ring" in rig.channel.types()
+        call = rig.intercom.view.call
+        assert [v.phase for v in rig.outputs.views] == [Phase.RINGING]
+        rig.say("resident-a", type="call.answer", call=call)
+        await settle()
+        assert rig.outputs.heard == {"resident-a"}
+        assert rig.intercom.view.phase is Phase.ACTIVE
+        rig.say("resident-a", type="call.hangup", call=call)
+        await settle()
+        assert rig.outputs.heard == frozenset()
+        assert [v.phase for v in rig.outputs.views] == [Phase.RINGING, Phase.ACTIVE, Phase.IDLE]
+        assert ("call", {"state": "active", "call": call, "peer": "resident-a"}) in rig.outputs.events
+
+
+async def test_a_ring_is_repeated_by_the_clock_alone() -> None:
+    async with Rig() as rig:
+        rig.intercom.action("call", "control socket")
+        await settle()
+        rings = rig.channel.types().count("call.ring")
+        rig.clock.advance(2.1)
+        rig.intercom.press("unknown button")  # wakes the loop; the machine's timers are looked at first
+        await settle()
+        assert rig.channel.types().count("call.ring") == rings + 1
+
+
+async def test_a_ring_is_repeated_while_nothing_else_happens() -> None:
+    async with Rig() as rig:
+        rig.intercom.action("call", "control socket")
+        await settle()
+        rings = rig.channel.types().count("call.ring")
+        rig.clock.advance(1.999)  # the loop's own timer does the rest: it wakes when the machine says
+        rig.intercom.press("unknown button")
+        await settle()
+        assert rig.channel.types().count("call.ring") == rings
+        rig.clock.advance(0.001)
+        await eventually(lambda: rig.channel.types().count("call.ring") == rings + 1)
+
+
+async def test_the_door_opens_for_the_allowed_and_its_failure_is_told() -> None:
+    async with Rig() as rig:
+        rig.say("resident-a", type="door.open", door="door", nonce="n1", at=1)
+        rig.say("somebody", type="door.open", door="door", nonce="n2", at=1)
+        await settle()
+        rig.outputs.broken = True
+        rig.say("resident-a", type="door.open", door="door", nonce="n3", at=1)
+        rig.intercom.press("bell")
+        await settle()
+        results = {d["nonce"]: (to, d["ok"]) for to, d in rig.channel.sent if d["type"] == "door.result"}
+        assert results == {"n1": ("resident-a", True), "n2": ("somebody", False), "n3": ("resident-a", False)}
+        assert rig.outputs.released == ["door"]
+
+
+async def test_description_presence_and_broadcast_data() -> None:
+    async with Rig() as rig:
+        rig.say("resident-a", type="node.describe")
+        rig.intercom.data("resident-a", {"type": "call.start", "call": "x"}, direct=False)
+        rig.intercom.data("resident-a", "only text", direct=False)
+        rig.intercom.peer_left("resident-a")
+        await settle()
+        assert ("resident-a", {"type": "node.description", "id": "door"}) in rig.channel.sent
+        assert rig.intercom.view.phase is Phase.IDLE, "a broadcast never reaches the call machine"
+        assert ("presence", {"state": "left", "peer": "resident-a"}) in rig.outputs.events
+        assert ("data", {"type": "call.start", "call": "x"}) in rig.outputs.events
+
+
+async def test_a_flood_of_messages_leaves_room_for_presses() -> None:
+    async with Rig() as rig:
+        for number in range(500):
+            rig.say("resident-a", type="call.answer", call=f"c{number}")
+        assert rig.intercom.refused_messages == 500 - MESSAGES_AT_MOST
+        rig.intercom.action("call", "control socket")
+        await settle()
+        assert rig.intercom.view.phase is Phase.RINGING
+
+
+async def test_sends_fail_quietly_and_never_pile_up() -> None:
+    async with Rig() as rig:
+        rig.channel.broken = True
+        rig.say("resident-a", type="node.describe")
+        await settle()
+        rig.channel.broken = False
+        for number in range(OUTBOX_SIZE + 5):
+            rig.intercom.tell(None, {"type": "x", "n": number})
+        await settle()
+        assert rig.intercom.dropped_sends == 5
+        assert len(rig.channel.sent) == OUTBOX_SIZE
+        rig.intercom.channel_down()
+        rig.intercom.tell("resident-a", {"type": "lost"})
+        await settle()
+        assert "lost" not in rig.channel.types()

@@ -1,0 +1,16 @@
+"""Waits for conditions instead of sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+async def eventually(predicate: Callable[[], object], timeout_s: float = 10.0, every_s: float = 0.01) -> None:
+    """Returns once predicate() is true; fails after timeout_s seconds."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not predicate():
+                await asyncio.sleep(every_s)
+    except TimeoutError:
+        raise AssertionError(f"it did not happen within {timeout_s:g} s") from None
