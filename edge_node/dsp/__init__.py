@@ -1,0 +1,1 @@
+"""Arithmetic on sound: pure functions of samples and of the time passed in."""
