@@ -1,0 +1,304 @@
+"""Who offers, who answers, when a connection is built anew: the decisions of one peer pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+POLITE_WAIT_S = 0.15
+ANSWER_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 15.0
+POLITE_RECOVERY_WAIT_S = 1.0
+# The first step lets a peer that is leaving say so before anything is built for it.
+LADDER_S = (0.3, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0)
+REMOTE_RESTARTS = 6
+REMOTE_RESTART_EVERY_S = 2.0
+
+
+def is_polite(own_id: str, remote_id: str) -> bool:
+    """The peer with the smaller id gives way when both offer at once."""
+    return own_id < remote_id
+
+
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Local media changed: the other side has to hear of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferSent:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class OfferFailed:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class OfferSkipped:
+    """There was nothing to offer."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferReceived:
+    ufrag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer was sent; `satisfied`: it carried everything there is to send."""
+
+    satisfied: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFailed:
+    """The offer could not be applied or answered; `usable`: the connection is as it was before."""
+
+    usable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReceived:
+    ufrag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer was applied; `satisfied` as in Answered."""
+
+    satisfied: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """Media can flow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """The connection failed, or the other side closed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Build the connection anew: the other side was away and this one is of no use any more."""
+
+
+NegotiationEvent = (
+    Changed
+    | OfferSent
+    | OfferFailed
+    | OfferSkipped
+    | OfferReceived
+    | Answered
+    | AnswerFailed
+    | AnswerReceived
+    | Accepted
+    | Up
+    | Down
+    | Renew
+)
+
+# Effects
+
+
+@dataclass(frozen=True, slots=True)
+class MakeOffer:
+    """Offer; `fresh`: on a new peer connection."""
+
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOffer:
+    """Apply the received offer and answer it; `rollback`: take the own offer back first."""
+
+    fresh: bool = False
+    rollback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TakeAnswer:
+    """Apply the received answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """Drop what was received."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """No connection came about after this many attempts; told once."""
+
+    attempts: int
+
+
+NegotiationEffect = MakeOffer | TakeOffer | TakeAnswer | Ignore | GiveUp
+
+
+class Negotiation:
+    """`handle(event, now)` and `tick(now)` return what to do; one thing at a time, its result comes back as an event."""
+
+    def __init__(self, *, polite: bool) -> None:
+        self.polite = polite
+        self._dirty = False
+        self._offered = False
+        self._settled = False
+        self._broken = False
+        self._follow_up = True
+        self._remote_ufrag: str | None = None
+        self._offer_ufrag: str | None = None
+        self._offer_at: float | None = None
+        self._answer_due: float | None = None
+        self._connect_due: float | None = None
+        self._retry_at: float | None = None
+        self._up = False
+        self._attempt = 0
+        self._gave_up = False
+        self._restart_tokens = float(REMOTE_RESTARTS)
+        self._restart_at = 0.0
+
+    @property
+    def deadline(self) -> float | None:
+        """When tick() has to be called next, or None."""
+        times = (self._offer_at, self._answer_due, self._connect_due, self._retry_at)
+        return min((t for t in times if t is not None), default=None)
+
+    @property
+    def settled(self) -> bool:
+        """One offer and its answer have been exchanged on the present connection."""
+        return self._settled and not self._broken
+
+    def handle(self, event: NegotiationEvent, now: float) -> list[NegotiationEffect]:
+        match event:
+            case Changed():
+                self._dirty = True
+                return self._offer_when_due(now)
+            case OfferSent():
+                self._offered, self._dirty = True, False
+                self._answer_due = now + ANSWER_TIMEOUT_S
+            case OfferFailed() | Down():
+                return self._failed(now)
+            case OfferReceived(ufrag):
+                return self._offer_received(ufrag, now)
+            case AnswerReceived(ufrag):
+                if not self._offered:
+                    return [Ignore("an answer to no offer")]
+                self._offer_ufrag = ufrag
+                return [TakeAnswer()]
+            case Answered(satisfied) | Accepted(satisfied):
+                return self._exchanged(satisfied, now)
+            case OfferSkipped():
+                self._dirty = False
+            case AnswerFailed(usable):
+                self._broken = self._broken or not usable
+                return self._offer_when_due(now) if self._dirty else []
+            case Up():
+                self._up, self._gave_up, self._attempt = True, False, 0
+                self._connect_due = self._retry_at = None
+            case Renew():
+                return self._renew(now)
+            case _ as never:
+                assert_never(never)
+        return []
+
+    def tick(self, now: float) -> list[NegotiationEffect]:
+        """What became due by `now`."""
+        if self._retry_at is not None and now >= self._retry_at:
+            self._retry_at = None
+            return [self._offer()]
+        if self._offer_at is not None and now >= self._offer_at:
+            self._offer_at = None
+            return [self._offer()] if self._dirty and not self._offered else []
+        due = [t for t in (self._answer_due, self._connect_due) if t is not None and now >= t]
+        return self._failed(now) if due else []
+
+    def _offer(self) -> NegotiationEffect:
+        fresh = self._broken
+        if fresh:
+            self._reset()
+        self._offer_at = None
+        return MakeOffer(fresh)
+
+    def _reset(self) -> None:
+        self._broken = self._offered = self._settled = self._up = False
+        self._follow_up = True
+        self._remote_ufrag = None
+        self._answer_due = self._connect_due = None
+
+    def _offer_when_due(self, now: float) -> list[NegotiationEffect]:
+        if self._offered or self._retry_at is not None:
+            return []  # what changed goes out with the next offer
+        if self.polite and not self._settled:
+            if self._offer_at is None:
+                self._offer_at = now + POLITE_WAIT_S
+            return []
+        return [self._offer()]
+
+    def _offer_received(self, ufrag: str | None, now: float) -> list[NegotiationEffect]:
+        if self._offered and not self.polite and not self._broken:
+            return [Ignore("both sides offered: this one is impolite and goes on with its own offer")]
+        known = self._remote_ufrag
+        restarted = self._settled and known is not None and ufrag is not None and ufrag != known
+        if restarted and not self._may_restart(now):
+            return [Ignore("the other side restarts too often")]
+        # A peer connection that has never exchanged anything is replaced rather than rolled back: it costs nothing.
+        fresh = self._broken or restarted or (self._offered and not self._settled)
+        rollback = self._offered and not fresh
+        if self._offered:
+            self._dirty = True
+        if fresh:
+            self._reset()
+        self._offered = False
+        self._offer_at = self._answer_due = self._retry_at = None
+        self._offer_ufrag = ufrag
+        return [TakeOffer(fresh, rollback)]
+
+    def _may_restart(self, now: float) -> bool:
+        earned = (now - self._restart_at) / REMOTE_RESTART_EVERY_S
+        self._restart_tokens = min(float(REMOTE_RESTARTS), self._restart_tokens + earned)
+        self._restart_at = now
+        if self._restart_tokens < 1.0:
+            return False
+        self._restart_tokens -= 1.0
+        return True
+
+    def _exchanged(self, satisfied: bool, now: float) -> list[NegotiationEffect]:
+        answered = not self._offered
+        self._offered, self._settled = False, True
+        self._remote_ufrag = self._offer_ufrag
+        self._answer_due = None
+        if not self._up:
+            self._connect_due = now + CONNECT_TIMEOUT_S
+        if satisfied:
+            self._follow_up = True
+            self._dirty = self._dirty and not answered
+        elif self._follow_up:
+            self._follow_up = False  # a track the other side refuses is offered once more, not for ever
+            self._dirty = True
+        return [self._offer()] if self._dirty else []
+
+    def _failed(self, now: float) -> list[NegotiationEffect]:
+        self._reset()
+        self._broken = True
+        self._offer_at = None
+        if self._retry_at is not None or self._gave_up:
+            return []
+        if self._attempt >= len(LADDER_S):
+            self._gave_up = True
+            return [GiveUp(self._attempt)]
+        self._retry_at = now + LADDER_S[self._attempt] + (POLITE_RECOVERY_WAIT_S if self.polite else 0.0)
+        self._attempt += 1
+        return []
+
+    def _renew(self, now: float) -> list[NegotiationEffect]:
+        self._attempt, self._gave_up, self._retry_at = 0, False, None
+        return self._failed(now)

@@ -1,0 +1,276 @@
+"""What has to be read from, and rewritten in, session descriptions as text (RFC 8866, RFC 9429)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+MAX_SECTIONS = 64
+MAX_ID_CHARS = 256
+MAX_UFRAG_CHARS = 256
+_DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
+_EXTMAP = re.compile(r"^a=extmap:(\d+)((?:/\S+)?) (\S+)(.*)$")
+_RTPMAP = re.compile(r"^a=rtpmap:(\d+) (\S+)$")
+_PER_FORMAT = re.compile(r"^a=(rtpmap|fmtp|rtcp-fb):(\d+) (.*)$")
+_APT = re.compile(r"\bapt=(\d+)")
+# RFC 8285 section 4.2: the ids a one-byte header extension may have.
+_EXTENSION_IDS = range(1, 15)
+# RFC 3551 section 6 and RFC 5761 section 4: payload types free for dynamic use next to RTCP.
+_DYNAMIC_TYPES = (*range(96, 128), *range(35, 64))
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One m-section as its sender describes it; `stream_id` and `track_id` are its msid (RFC 8830)."""
+
+    mid: str
+    kind: str
+    direction: str
+    rejected: bool
+    stream_id: str | None
+    track_id: str | None
+
+    @property
+    def sends(self) -> bool:
+        """Its sender sends media here."""
+        return not self.rejected and self.direction in ("sendrecv", "sendonly")
+
+    @property
+    def receives(self) -> bool:
+        """Its sender takes media here."""
+        return not self.rejected and self.direction in ("sendrecv", "recvonly")
+
+
+def split(sdp: str) -> tuple[list[str], list[list[str]]]:
+    """The lines of the session part, and those of each m-section."""
+    session: list[str] = []
+    sections: list[list[str]] = []
+    for line in sdp.replace("\r\n", "\n").split("\n"):
+        if line.startswith("m="):
+            sections.append([line])
+        elif line:
+            (sections[-1] if sections else session).append(line)
+    return session, sections
+
+
+def join(session: Iterable[str], sections: Iterable[Iterable[str]]) -> str:
+    """The text of a description."""
+    lines = [*session, *(line for section in sections for line in section)]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def _value(lines: Iterable[str], name: str) -> str | None:
+    prefix = f"a={name}:"
+    return next((line[len(prefix) :] for line in lines if line.startswith(prefix)), None)
+
+
+def ufrag(sdp: str) -> str | None:
+    """The first ICE user fragment: it changes when the other side starts ICE anew (RFC 8839 section 4.4.1.1.1)."""
+    session, sections = split(sdp)
+    value = _value([*session, *(line for section in sections for line in section)], "ice-ufrag")
+    return value if value is not None and len(value) <= MAX_UFRAG_CHARS else None
+
+
+def is_libwebrtc(sdp: str) -> bool:
+    """True for a description of Chromium, Safari or another libwebrtc, judged by its origin line."""
+    session, _ = split(sdp)
+    return any(re.match(r"^o=- \d+ \d+ IN IP4 127\.0\.0\.1$", line) for line in session)
+
+
+def read(sdp: str) -> list[Section]:
+    """The m-sections in order; at most MAX_SECTIONS."""
+    return [_section(index, lines) for index, lines in enumerate(split(sdp)[1][:MAX_SECTIONS])]
+
+
+def _section(index: int, lines: Sequence[str]) -> Section:
+    words = lines[0][2:].split(" ")
+    kind, port = words[0], words[1] if len(words) > 1 else "0"
+    direction = next((line[2:] for line in lines if line.startswith("a=") and line[2:] in _DIRECTIONS), "sendrecv")
+    rejected = port == "0" and "a=bundle-only" not in lines
+    stream_id, track_id = _msid(lines)
+    return Section(_value(lines, "mid") or str(index), kind, direction, rejected, stream_id, track_id)
+
+
+def _msid(lines: Sequence[str]) -> tuple[str | None, str | None]:
+    text = _value(lines, "msid")
+    if text is None:
+        legacy = (line.split(" msid:", 1)[1] for line in lines if line.startswith("a=ssrc:") and " msid:" in line)
+        text = next(legacy, "")
+    ids = [word if len(word) <= MAX_ID_CHARS and word != "-" else None for word in text.split(" ") if word]
+    return (ids + [None, None])[0], (ids + [None, None])[1]
+
+
+def bundle(session: Sequence[str]) -> list[str]:
+    """The mids of the BUNDLE group, its own first; empty without one."""
+    for line in session:
+        if line.startswith("a=group:BUNDLE"):
+            return line.split(" ")[1:]
+    return []
+
+
+def primary_mid(sdp: str) -> str | None:
+    """The mid whose transport carries the bundle."""
+    session, sections = split(sdp)
+    mids = bundle(session)
+    if mids:
+        return mids[0]
+    return (_value(sections[0], "mid") or "0") if sections else None
+
+
+def is_mdns(candidate: str) -> bool:
+    """True for a candidate that hides its address behind a .local name (draft-ietf-mmusic-mdns-ice-candidates)."""
+    words = candidate.split(" ")
+    return len(words) > 4 and words[4].lower().endswith(".local")
+
+
+def for_one_transport(sdp: str) -> str:
+    """A remote description as one shared transport needs it.
+
+    Each bundled section gets the primary's candidates and ICE credentials; .local candidates and the end-of-candidates
+    mark go: resolving a name holds everything up for a second, and the checks the other side sends show its address.
+    """
+    session, sections = split(sdp)
+    mids = bundle(session)
+    transport: list[str] = []
+    for lines in sections:
+        if mids and _value(lines, "mid") == mids[0]:
+            transport = [line for line in lines if _is_transport(line)]
+    out = []
+    for lines in sections:
+        kept = [line for line in lines if not _is_dropped(line)]
+        if transport and _value(lines, "mid") in mids:
+            kept = [line for line in kept if not _is_transport(line)]
+            kept += [line for line in transport if not _is_dropped(line)]
+        out.append(kept)
+    return join(session, out)
+
+
+def _is_transport(line: str) -> bool:
+    return line.startswith(("a=candidate:", "a=ice-ufrag:", "a=ice-pwd:"))
+
+
+def _is_dropped(line: str) -> bool:
+    return line == "a=end-of-candidates" or (line.startswith("a=candidate:") and is_mdns(line))
+
+
+def accept_rejections(answer: str, offer: str) -> str:
+    """An answer in which each section rejected with port 0 became an inactive one.
+
+    aiortc refuses a whole answer over one rejected section; with this the others live on.
+    """
+    session, sections = split(answer)
+    _, offered = split(offer)
+    healthy = next((s for i, s in enumerate(sections) if not _section(i, s).rejected), None)
+    if healthy is None:
+        return answer
+    shared = [line for line in healthy if line.startswith(("a=ice-", "a=fingerprint:", "a=setup:"))]
+    for i, (lines, own) in enumerate(zip(sections, offered, strict=False)):
+        if not _section(i, lines).rejected or lines[0].startswith("m=application"):
+            continue
+        mid = _value(lines, "mid") or _value(own, "mid") or str(i)
+        formats = [line for line in own if _PER_FORMAT.match(line)]
+        sections[i] = [own[0], f"a=mid:{mid}", "a=inactive", "a=rtcp-mux", *formats, *shared]
+    return join(session, sections)
+
+
+def pin(offer: str, negotiated: Sequence[str]) -> str:
+    """An offer that keeps the header extension ids and payload types of the session's earlier descriptions.
+
+    Browsers refuse a re-offer that gives a number another meaning; aiortc offers from a fixed table.
+    """
+    session, sections = split(offer)
+    extensions = _earlier_extensions(negotiated)
+    types = _earlier_types(negotiated)
+    if not extensions and not types:
+        return offer
+    return join(session, [_pin_types(_pin_extensions(lines, extensions), types) for lines in sections])
+
+
+def _all_lines(descriptions: Sequence[str]) -> Iterable[tuple[str, str]]:
+    for text in descriptions:
+        for lines in split(text)[1]:
+            kind = lines[0][2:].split(" ")[0]
+            yield from ((kind, line) for line in lines)
+
+
+def _earlier_extensions(descriptions: Sequence[str]) -> dict[str, int]:
+    ids: dict[str, int] = {}
+    for _, line in _all_lines(descriptions):
+        if (m := _EXTMAP.match(line)) and len(ids) < 256:
+            ids.setdefault(m[3], int(m[1]))
+    return ids
+
+
+def _pin_extensions(lines: Sequence[str], ids: dict[str, int]) -> list[str]:
+    out = []
+    for line in lines:
+        m = _EXTMAP.match(line)
+        if m is None:
+            out.append(line)
+            continue
+        if m[3] not in ids:
+            free = next((i for i in (int(m[1]), *_EXTENSION_IDS) if i not in ids.values()), None)
+            if free is None:
+                continue  # every id is taken: the extension is left out rather than given twice
+            ids[m[3]] = free
+        out.append(f"a=extmap:{ids[m[3]]}{m[2]} {m[3]}{m[4]}")
+    return out
+
+
+def _codec_keys(lines: Sequence[tuple[str, str]]) -> dict[int, str]:
+    """Payload type → what it means: codec, clock, and what sets it apart (H.264 profile and mode)."""
+    names: dict[int, str] = {}
+    detail: dict[int, str] = {}
+    for kind, line in lines:
+        if m := _RTPMAP.match(line):
+            names.setdefault(int(m[1]), f"{kind}/{m[2].lower()}")
+        elif (m := _PER_FORMAT.match(line)) and m[1] == "fmtp":
+            words = sorted(w.strip().lower() for w in m[3].split(";"))
+            detail.setdefault(int(m[2]), ";".join(w for w in words if w.startswith(("profile-", "packetization-"))))
+    return {pt: f"{name} {detail.get(pt, '')}" for pt, name in names.items() if "/rtx/" not in name}
+
+
+def _earlier_types(descriptions: Sequence[str]) -> dict[str, int]:
+    types: dict[str, int] = {}
+    for text in descriptions:
+        lines = list(_all_lines([text]))
+        keys = _codec_keys(lines)
+        for pt, key in keys.items():
+            types.setdefault(key, pt)
+        for _, line in lines:
+            if (m := _PER_FORMAT.match(line)) and m[1] == "fmtp" and (apt := _APT.search(m[3])):
+                base = keys.get(int(apt[1]))
+                if base is not None:
+                    types.setdefault(f"rtx of {base}", int(m[2]))
+    return types
+
+
+def _pin_types(lines: Sequence[str], types: dict[str, int]) -> list[str]:
+    words = lines[0].split(" ")
+    if not words[0].startswith(("m=audio", "m=video")):
+        return list(lines)
+    kind = words[0][2:]
+    keyed = _codec_keys([(kind, line) for line in lines])
+    for line in lines:
+        m = _PER_FORMAT.match(line)
+        if m and m[1] == "fmtp" and (apt := _APT.search(m[3])) and int(apt[1]) in keyed:
+            keyed[int(m[2])] = f"rtx of {keyed[int(apt[1])]}"
+    moved: dict[int, int] = {}
+    for pt, key in keyed.items():
+        if key not in types:
+            free = (t for t in (pt, *_DYNAMIC_TYPES) if t not in types.values())
+            types[key] = next(free, pt)
+        moved[pt] = types[key]
+    return [" ".join([*words[:3], *(str(moved.get(int(w), int(w))) for w in words[3:])]), *_renumber(lines[1:], moved)]
+
+
+def _renumber(lines: Sequence[str], moved: dict[int, int]) -> list[str]:
+    out = []
+    for line in lines:
+        if m := _PER_FORMAT.match(line):
+            old = int(m[2])
+            text = _APT.sub(lambda a: f"apt={moved.get(int(a[1]), int(a[1]))}", m[3]) if m[1] == "fmtp" else m[3]
+            line = f"a={m[1]}:{moved.get(old, old)} {text}"
+        out.append(line)
+    return out

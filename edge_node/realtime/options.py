@@ -1,0 +1,170 @@
+"""The options of the clients, checked when they are made."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
+
+from edge_node.protocol.backoff import BackoffPolicy
+from edge_node.protocol.names import DEFAULT_URL
+from edge_node.realtime.logger import Logger
+
+TokenProviderFn = Callable[[], Awaitable[str] | str]
+"""Gives a fresh token for one connection; a plain or a coroutine function."""
+IceTransportPolicy = Literal["all", "relay"]
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(slots=True, kw_only=True)
+class ReconnectOptions:
+    """The reconnect schedule; delays in seconds, `max_attempts` may be infinite."""
+
+    initial_delay: float = 0.5
+    multiplier: float = 2.0
+    max_delay: float = 30.0
+    jitter_ratio: float = 0.2
+    max_attempts: float = 100
+
+    def __post_init__(self) -> None:
+        checks = {
+            "initial_delay must be above 0": self.initial_delay > 0,
+            "multiplier must be at least 1": self.multiplier >= 1,
+            "max_delay must be at least initial_delay": self.max_delay >= self.initial_delay,
+            "jitter_ratio must be between 0 and 1": 0 <= self.jitter_ratio <= 1,
+            "max_attempts must be at least 0": self.max_attempts >= 0,
+        }
+        for problem, fine in checks.items():
+            if not fine:
+                raise ValueError(problem)
+
+    def policy(self) -> BackoffPolicy:
+        return BackoffPolicy(
+            initial_s=self.initial_delay,
+            multiplier=self.multiplier,
+            max_s=self.max_delay,
+            jitter_ratio=self.jitter_ratio,
+            max_attempts=self.max_attempts,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class SignallingClientOptions:
+    """Exactly one of api_key and token_provider; `inactivity_timeout` 0 switches the watchdog off.
+
+    Beyond the reference SDK: `connect_retry` retries the first connection for ever (a daemon may start before its
+    network), `allow_insecure_lan` takes ws:// to private addresses.
+    """
+
+    api_key: str | None = None
+    token_provider: TokenProviderFn | None = None
+    url: str | None = None
+    token_provider_timeout: float = 10.0
+    logger: Logger | None = None
+    reconnect: ReconnectOptions | bool = True
+    inactivity_timeout: float = 60.0
+    auto_resubscribe: bool = True
+    connect_retry: bool = False
+    allow_insecure_lan: bool = False
+
+    def __repr__(self) -> str:
+        return f"SignallingClientOptions(url={self.url!r}, credential=<hidden>)"
+
+
+@dataclass(slots=True, kw_only=True)
+class SubscribeOptions:
+    include_sender_metadata: bool = False
+
+
+class Credential:
+    """A key or a token provider, kept out of repr, vars and pickles."""
+
+    __slots__ = ("_resolve", "kind")
+
+    def __init__(self, api_key: str | None, token_provider: TokenProviderFn | None) -> None:
+        if api_key and token_provider:
+            raise ValueError("give either api_key or token_provider, not both")
+        if not api_key and not token_provider:
+            raise ValueError("give an api_key or a token_provider")
+        if api_key is not None and not isinstance(api_key, str):
+            raise ValueError("api_key must be a string")
+        key, provider = api_key, token_provider
+        self.kind: Literal["key", "token"] = "key" if key else "token"
+
+        def resolve() -> Awaitable[str] | str:
+            return key if key else provider() if provider else ""
+
+        self._resolve = resolve
+
+    def __repr__(self) -> str:
+        return f"Credential({self.kind}=<hidden>)"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a credential is not pickled: it holds a secret")
+
+    async def value(self) -> str:
+        """The key, or a fresh token. Raises ValueError for an empty one, and whatever the provider raises."""
+        result = self._resolve()
+        text = result if isinstance(result, str) else await result
+        if not isinstance(text, str) or not text:
+            raise ValueError("the token provider must give a non-empty string")
+        return text
+
+
+def origin(url: str | None, *, allow_insecure_lan: bool = False) -> str:
+    """The normalised origin of a server's address. Raises ValueError saying what is wrong with it."""
+    text = url or DEFAULT_URL
+    parts = urlsplit(text)
+    if not parts.scheme or not parts.netloc or not parts.hostname:
+        raise ValueError(f"url {text!r} must be an origin such as wss://host or ws://localhost:9292")
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"url {text!r} has no valid port") from None
+    if parts.scheme not in ("ws", "wss"):
+        raise ValueError(f"url {text!r} must start with wss:// (or ws:// to this machine)")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError(f"url {parts.hostname!r} must be an origin only: no path, query or user (/v1 is added)")
+    if parts.scheme == "ws" and not _may_be_insecure(parts.hostname, allow_insecure_lan):
+        raise ValueError(
+            f"url {text!r}: ws:// sends the key in clear text, so it is taken for this machine only; use wss://, or "
+            "allow_insecure_lan for a private network"
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
+
+
+def _may_be_insecure(host: str, lan: bool) -> bool:
+    if host in _LOOPBACK:
+        return True
+    if not lan:
+        return False
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".lan", ".home.arpa", ".internal"))
+    return address.is_private or address.is_link_local or address.is_loopback
+
+
+def connect_url(server: str, credential: Credential, value: str) -> str:
+    """The address to connect to; it holds the secret, so it is never logged."""
+    return f"{server}/v1?{credential.kind}={quote(value, safe='')}"
+
+
+def backoff_of(reconnect: ReconnectOptions | bool, *, for_ever: bool = False) -> BackoffPolicy | None:
+    """The schedule of a `reconnect` option; for_ever lifts the limit on attempts."""
+    if reconnect is False:
+        return None
+    options = reconnect if isinstance(reconnect, ReconnectOptions) else ReconnectOptions()
+    if for_ever:
+        options = ReconnectOptions(
+            initial_delay=options.initial_delay,
+            multiplier=options.multiplier,
+            max_delay=options.max_delay,
+            jitter_ratio=options.jitter_ratio,
+            max_attempts=math.inf,
+        )
+    return options.policy()

@@ -1,0 +1,61 @@
+"""A signalling socket over the websockets library."""
+
+from __future__ import annotations
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_websocket
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from edge_node.ports import WireClosed
+from edge_node.protocol.names import MAX_INBOUND_CLIENT_BYTES
+
+OPEN_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 1.0
+BROKEN = 1006  # RFC 6455 section 7.4.1: closed without a close frame
+
+
+class WebSocketWire:
+    """ports.Wire over one WebSocket."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+
+    async def send(self, text: str) -> None:
+        try:
+            await self._socket.send(text)
+        except ConnectionClosed as err:
+            raise _closed(err) from None
+
+    async def recv(self) -> str | bytes:
+        try:
+            return await self._socket.recv()
+        except ConnectionClosed as err:
+            raise _closed(err) from None
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        await self._socket.close(code, reason[:120])
+
+
+def _closed(err: ConnectionClosed) -> WireClosed:
+    if err.rcvd is None:
+        return WireClosed(BROKEN, "the connection broke")
+    return WireClosed(err.rcvd.code, err.rcvd.reason)
+
+
+async def connect(url: str) -> WebSocketWire:
+    """ports.Connect: opens a socket. Raises WireClosed; its code is the HTTP status when the upgrade was refused."""
+    try:
+        socket = await open_websocket(
+            url,
+            open_timeout=OPEN_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            max_size=MAX_INBOUND_CLIENT_BYTES,
+            ping_interval=None,  # the session's own ping and watchdog judge the line
+            proxy=None if url.startswith("ws://") else True,
+        )
+    except InvalidStatus as err:
+        raise WireClosed(err.response.status_code, "the upgrade was refused") from None
+    except (OSError, InvalidHandshake, TimeoutError) as err:
+        # The address holds the key and some of these texts hold the address: the type has to do.
+        raise WireClosed(BROKEN, f"no connection ({type(err).__name__})") from None
+    return WebSocketWire(socket)
