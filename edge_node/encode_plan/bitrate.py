@@ -18,6 +18,15 @@ class BitrateControl:
         self._path: int | None = None
         self._begun_at: float | None = None
 
+    def set_limits(self, floor_kbps: int, ceiling_kbps: int) -> None:
+        """Another plan."""
+        self._floor, self._ceiling = floor_kbps, ceiling_kbps
+
+    @property
+    def limited_by_path(self) -> bool:
+        """Whether a viewer's path carries less than the ceiling."""
+        return self._path is not None and self._path * HEADROOM < self._ceiling
+
     def begin(self, now: float) -> None:
         """The first viewer came: nothing is known about its path."""
         self._begun_at = now

@@ -23,8 +23,8 @@ class KeyframeWindow:
         self.pending = True
         return 0.0 if self._next_at is None else max(0.0, self._next_at - now)
 
-    def asked(self, now: float) -> None:
-        """The encoder was asked at `now`: a new window begins."""
+    def renew(self, now: float) -> None:
+        """The encoder was asked, or a keyframe came by: whoever waited is served and a new window begins."""
         self.pending = False
         self._next_at = now + self._window_s
 

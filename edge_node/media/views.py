@@ -122,7 +122,7 @@ class FanoutTrack:
     """A ViewableTrack: give it coded packets, hand its views to peers.
 
     Packets carry pts in 1/90000 s (video) or 1/48000 s (audio) and are shared by all views: nobody may change them.
-    Made on the event loop; everything but deliver_threadsafe() is called there. A packet that comes from another thread
+    Made on the event loop; all but deliver_threadsafe() and keep_group() is called there. A packet from another thread
     waits in an inbox with the overflow rule of PacketQueue.
     """
 
@@ -139,6 +139,7 @@ class FanoutTrack:
         self.id = str(uuid.uuid4())
         self.demand = demand
         self.on_viewers_changed = on_viewers_changed
+        self.on_keyframe: Callable[[], None] | None = None
         self.paused = False
         self._mime_type = mime_type
         self._max_queue_s = max_queue_s
@@ -167,9 +168,13 @@ class FanoutTrack:
         return self._dropped_by_ended + self._inbox.dropped + sum(view.dropped for view in self._views)
 
     def keep_group(self, keep: bool) -> None:
-        """Whether to remember the pictures since the last keyframe: for encoders that cannot be asked for one."""
-        if keep != (self._cache is not None):
-            self._cache = GopCache() if keep else None
+        """Whether to remember the pictures since the last keyframe: for encoders that cannot be asked for one.
+
+        Callable from any thread.
+        """
+        with self._inbox_lock:
+            if keep != (self._cache is not None):
+                self._cache = GopCache() if keep else None
 
     def subscribe(self) -> View:
         """One more view; a picture view starts with a keyframe."""
@@ -242,18 +247,23 @@ class FanoutTrack:
             self.on_viewers_changed(len(self._views))
 
     def _group(self) -> tuple[Coded, ...]:
-        return self._cache.group() if self._cache is not None else ()
+        cache = self._cache
+        return cache.group() if cache is not None else ()
 
     def _drain(self) -> None:
         with self._inbox_lock:
             self._drain_due = False
             items = [self._inbox.pop() for _ in range(len(self._inbox))]
+            cache = self._cache
         for item in items:
-            if self._cache is not None:
-                self._cache.put(item)
-            if not self.paused:
-                for view in self._views:
-                    view.push(item)
+            if cache is not None:
+                cache.put(item)
+            if self.paused:
+                continue
+            for view in self._views:
+                view.push(item)
+            if item.keyframe and self.on_keyframe is not None:
+                self.on_keyframe()
 
 
 def _burst(group: tuple[Coded, ...]) -> list[Coded]:

@@ -35,3 +35,13 @@ def test_a_new_first_viewer_starts_over() -> None:
     control.path_carries(300)
     control.begin(50.0)
     assert control.target_kbps(50.0) == int(2000 * START_SHARE)
+
+
+def test_it_tells_who_limits_it() -> None:
+    control = BitrateControl(100, 2000)
+    assert not control.limited_by_path
+    control.path_carries(1000)
+    assert control.limited_by_path
+    control.set_limits(100, 800)
+    assert not control.limited_by_path
+    assert control.target_kbps(0.0) == 800

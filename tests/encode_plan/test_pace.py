@@ -15,10 +15,10 @@ def test_askers_inside_a_window_share_one_keyframe_at_its_end() -> None:
     window = KeyframeWindow(0.3)
     assert window.ask(1.0) == 0.0
     assert window.ask(1.0) is None
-    window.asked(1.0)
+    window.renew(1.0)
     assert window.ask(1.1) == pytest.approx(0.2)
     assert window.ask(1.2) is None
-    window.asked(1.3)
+    window.renew(1.3)
     assert window.ask(9.0) == 0.0
 
 

@@ -1,0 +1,318 @@
+"""Whatever a source gives, as one coded track."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import av
+
+from edge_node.encode_plan.meter import RateMeter
+from edge_node.encode_plan.pace import KeyframeWindow
+from edge_node.encode_plan.plan import Plan, fit
+from edge_node.media import h264
+from edge_node.media.unit_timeline import UnitTimeline
+from edge_node.media.video_encoder import OpenCodec, VideoEncoder, open_libx264
+from edge_node.media.views import VIDEO_TIME_BASE, FanoutTrack
+from edge_node.ports import VIDEO_CLOCK, AccessUnit, Clock, VideoSource
+
+if TYPE_CHECKING:
+    from edge_node.media.packet_queue import Packet
+
+STALLED_AFTER_S = 3.0
+MAX_PICTURE_S = 1.0
+
+
+class VideoState(StrEnum):
+    """`off`: not published now; `starting`: no picture yet; `stalled`: none for STALLED_AFTER_S, or no encoder."""
+
+    OFF = "off"
+    STARTING = "starting"
+    LIVE = "live"
+    STALLED = "stalled"
+
+
+@dataclass(frozen=True, slots=True)
+class VideoStats:
+    """The `video` object of the telemetry sample, with two more counts.
+
+    `fps` and `kbps` are of the last two seconds: of the coded stream while it flows, else of the source's pictures.
+    `encodes` counts pictures encoded here, `decodes` the decoders that the source opened.
+    """
+
+    state: VideoState
+    source: str
+    encoder: str | None
+    width_px: int | None
+    height_px: int | None
+    fps: float
+    kbps: float
+    viewers: int
+    keyframes: int
+    dropped_frames: int
+    limited_by: str | None
+    encodes: int
+    decodes: int
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    """A source that opens decoders says how many it has opened."""
+
+    decoders_opened: int
+
+
+class VideoPublication:
+    """A VideoSink that owns the encoder and `track`.
+
+    Made on the event loop; picture() and unit() may come from any thread, as may request_keyframe() and set_bitrate()
+    (the Demand of all viewers together); the rest is called on the loop. A source may stop and another run() begin at
+    any time: views stay open and go on with the next keyframe.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        clock: Clock,
+        source: VideoSource | None = None,
+        *,
+        open_codec: OpenCodec = open_libx264,
+    ) -> None:
+        self.source = source
+        self.track = FanoutTrack("video", "video/H264", demand=self, on_viewers_changed=self._viewers_changed)
+        self.track.on_keyframe = self._keyframe_passed
+        self._plan = plan
+        self._clock = clock
+        self._origin = clock.monotonic()
+        self._open_codec = open_codec
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._lock = threading.Lock()
+        self._encoder: VideoEncoder | None = None
+        self._timeline = UnitTimeline(self._origin)
+        self._window = KeyframeWindow()
+        self._ask_timer: asyncio.TimerHandle | None = None
+        self._active = True
+        self._wanted = False
+        self._coded = False
+        self._last_pts = 0
+        self._size: tuple[int, int] | None = None
+        self._sps: bytes | None = None
+        self._last_picture_at: float | None = None
+        self._arrived = RateMeter()
+        self._sent = RateMeter()
+        self._keyframes = 0
+
+    # VideoSink
+
+    def picture(self, frame: av.VideoFrame, captured_at: float) -> None:
+        """A raw picture: encoded when somebody watches, forgotten otherwise."""
+        self._arrive(coded=False)
+        self._size = (frame.width, frame.height)
+        if self._wanted:
+            self._the_encoder().offer(frame, captured_at)
+
+    def unit(self, unit: AccessUnit) -> None:
+        """A coded picture: goes to the viewers untouched."""
+        self._arrive(coded=True)
+        if unit.keyframe:
+            self._read_size(unit.data)
+        packet: Packet = av.Packet(unit.data)
+        packet.time_base = VIDEO_TIME_BASE
+        packet.is_keyframe = unit.keyframe
+        packet.pts = packet.dts = self._timeline.place(unit.timestamp, unit.captured_at)
+        self._send(packet, unit.keyframe)
+
+    # Demand of all viewers together
+
+    def request_keyframe(self) -> None:
+        """Merged: at most one in KEYFRAME_WINDOW_S, none forgotten."""
+        self._on_loop(self._ask)
+
+    def set_bitrate(self, kbps: int) -> None:
+        """The narrowest path to a viewer carries about this much."""
+        if self._coded:
+            if self.source is not None and self.source.demand is not None:
+                self.source.demand.set_bitrate(kbps)
+        elif self._encoder is not None:
+            self._encoder.set_bitrate(kbps)
+
+    # For the node
+
+    def set_active(self, active: bool) -> None:
+        """Whether anything flows (`publish = call` outside a call: nothing); it goes on with a keyframe."""
+        if active == self._active:
+            return
+        self._active = active
+        if active:
+            self._update_wanted()
+            self.track.resume()
+        else:
+            self.track.pause()
+            self._update_wanted()
+
+    def set_plan(self, plan: Plan) -> None:
+        """Another plan, for instance because the board is hot."""
+        if plan != self._plan:
+            self._plan = plan
+            if self._encoder is not None:
+                self._encoder.set_plan(plan)
+
+    def stats(self) -> VideoStats:
+        """A snapshot for telemetry."""
+        now = self._clock.monotonic()
+        flows = self._active and (self._coded or self._wanted)
+        width, height = self._picture_size()
+        encoder = self._encoder
+        return VideoStats(
+            state=self._state(now),
+            source=self.source.label if self.source is not None else "none",
+            encoder=self._encoder_name(),
+            width_px=width,
+            height_px=height,
+            fps=round((self._sent if flows else self._arrived).per_second(now), 1),
+            kbps=round(self._sent.kbps(now), 1) if flows else 0.0,
+            viewers=self.track.viewers,
+            keyframes=self._keyframes,
+            dropped_frames=self.track.dropped + (encoder.dropped if encoder is not None else 0),
+            limited_by=self._limited_by(),
+            encodes=encoder.encoded if encoder is not None else 0,
+            decodes=self.source.decoders_opened if isinstance(self.source, Decodes) else 0,
+        )
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the encoder, as a sentence; None while all is well."""
+        return self._encoder.fault if self._encoder is not None else None
+
+    async def close(self) -> None:
+        """Ends all views and the encoder's thread."""
+        self._active = False
+        self._update_wanted()
+        self._cancel_ask()
+        self.track.close()
+        with self._lock:
+            encoder = self._encoder
+        if encoder is not None:
+            await asyncio.to_thread(encoder.close)
+
+    # Pictures, in the source's or the encoder's thread
+
+    def _arrive(self, *, coded: bool) -> None:
+        now = self._clock.monotonic()
+        if self._last_picture_at is None or coded != self._coded:
+            self._coded = coded
+            self.track.keep_group(coded and (self.source is None or self.source.demand is None))
+        self._last_picture_at = now
+        self._arrived.add(now)
+
+    def _the_encoder(self) -> VideoEncoder:
+        with self._lock:
+            if self._encoder is None:
+                self._encoder = VideoEncoder(
+                    self._plan, self._clock, self._send, origin=self._origin, measured_fps=self._measured_fps,
+                    open_codec=self._open_codec,
+                )  # fmt: skip
+                self._encoder.want(self._wanted)
+            return self._encoder
+
+    def _measured_fps(self) -> float:
+        now = self._clock.monotonic()
+        return self._arrived.per_second(now) if self._arrived.settled(now) else 0.0
+
+    def _send(self, packet: Packet, keyframe: bool) -> None:
+        pts = packet.pts or 0
+        duration_s = min(max(pts - self._last_pts, 1) / VIDEO_CLOCK, MAX_PICTURE_S)
+        self._last_pts = pts
+        if self._active:
+            self._sent.add(self._clock.monotonic(), packet.size)
+            self._keyframes += keyframe
+        self.track.deliver_threadsafe(packet, keyframe, duration_s)
+
+    def _read_size(self, data: bytes) -> None:
+        sps = h264.parameter_sets(data).get(h264.NAL_SPS)
+        if sps is not None and sps != self._sps:
+            self._sps = sps
+            sequence = h264.parse_sps(sps)
+            self._size = None if sequence is None else (sequence.width_px, sequence.height_px)
+
+    # Demand, on the loop
+
+    def _on_loop(self, call: Callable[[], None]) -> None:
+        if threading.get_ident() == self._loop_thread:
+            call()
+            return
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:  # the loop is closed: nobody is left to watch
+            return
+
+    def _ask(self) -> None:
+        if not self._active:
+            return
+        delay_s = self._window.ask(self._clock.monotonic())
+        if delay_s is None:
+            return
+        if delay_s > 0:
+            self._ask_timer = self._loop.call_later(delay_s, self._forward_ask)
+        else:
+            self._forward_ask()
+
+    def _forward_ask(self) -> None:
+        self._ask_timer = None
+        self._window.renew(self._clock.monotonic())
+        if self._coded:
+            if self.source is not None and self.source.demand is not None:
+                self.source.demand.request_keyframe()
+        elif self._encoder is not None:
+            self._encoder.request_keyframe()
+
+    def _keyframe_passed(self) -> None:
+        self._cancel_ask()
+        self._window.renew(self._clock.monotonic())
+
+    def _cancel_ask(self) -> None:
+        if self._ask_timer is not None:
+            self._ask_timer.cancel()
+            self._ask_timer = None
+
+    def _viewers_changed(self, _viewers: int) -> None:
+        self._update_wanted()
+
+    def _update_wanted(self) -> None:
+        with self._lock:
+            self._wanted = self._active and self.track.viewers > 0
+            if self._encoder is not None:
+                self._encoder.want(self._wanted)
+
+    # Stats
+
+    def _state(self, now: float) -> VideoState:
+        if not self._active or self.source is None or self.source.label == "none":
+            return VideoState.OFF
+        if self._last_picture_at is None:
+            return VideoState.STARTING
+        if now - self._last_picture_at > STALLED_AFTER_S or self.fault is not None:
+            return VideoState.STALLED
+        return VideoState.LIVE
+
+    def _encoder_name(self) -> str | None:
+        if self._last_picture_at is None:
+            return None
+        if not self._coded:
+            return VideoEncoder.name
+        by_board = self.source is not None and self.source.label == "camera"
+        return self._plan.encoder if by_board else "passthrough"
+
+    def _picture_size(self) -> tuple[int, int] | tuple[None, None]:
+        if self._size is None:
+            return None, None
+        return self._size if self._coded else fit(*self._size, self._plan)
+
+    def _limited_by(self) -> str | None:
+        by_path = self._wanted and not self._coded and self._encoder is not None and self._encoder.limited_by_path
+        return ", ".join(filter(None, (self._plan.limited_by, "path" if by_path else None))) or None
