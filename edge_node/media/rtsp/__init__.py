@@ -1,0 +1,1 @@
+"""H.264 from RTSP cameras, handed through without decoding."""

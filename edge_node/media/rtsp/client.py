@@ -1,0 +1,242 @@
+"""One RTSP session from the first word to TEARDOWN, every wait with a deadline (RFC 2326)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import ssl
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from edge_node.errors import SourceLost
+from edge_node.media.rtsp.address import Address
+from edge_node.media.rtsp.auth import Authenticator
+from edge_node.media.rtsp.connection import Connection, ConnectionGone
+from edge_node.media.rtsp.messages import (
+    DEFAULT_SESSION_TIMEOUT_S,
+    BadMessage,
+    Headers,
+    Response,
+    allowed_methods,
+    parse_range,
+    parse_session,
+    parse_transport,
+    plain,
+)
+from edge_node.media.rtsp.sdp import NoVideo, VideoTrack, choose_video, parse_sdp, resolve_control
+from edge_node.media.rtsp.udp import UdpPair, open_udp_pair
+
+log = logging.getLogger(__name__)
+
+RtspTransport = Literal["tcp", "udp"]
+OnPacket = Callable[[memoryview, float], None]
+"""`on_packet(rtp_packet, now)`; the packet lives until the call returns."""
+TEARDOWN_S = 1.0
+_MAX_KEEPALIVE_S = 30.0
+_MOVED = "it points to another address: put that one in video.url"
+_HINTS = {
+    301: _MOVED,
+    302: _MOVED,
+    401: "check the user name and the password in video.url",
+    403: "this user may not watch it: check the user's rights in the camera",
+    404: "check the path in video.url",
+    453: "the camera has too many viewers: close some, or raise its limit",
+    454: "the camera forgot the session",
+    461: "the camera does not offer this transport: try the other one of tcp and udp",
+    503: "the camera is busy: it may have too many viewers",
+}
+
+
+class RtspClient:
+    """One session with one server; used once: `describe`, `play`, then `wait` again and again, then `close`."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        transport: RtspTransport = "tcp",
+        timeout_s: float = 5.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._address = address
+        self._wants = transport
+        self._timeout_s = timeout_s
+        self._monotonic = monotonic
+        self._url = self._track_url = address.url
+        self._auth = Authenticator(address.credentials, lambda: secrets.token_hex(8)) if address.credentials else None
+        self._connection: Connection | None = None
+        self._udp: UdpPair | None = None
+        self._methods: frozenset[str] = frozenset()
+        self._session: Headers = ()
+        self._channel = 0
+        self._on_packet: OnPacket | None = None
+        self._alive_every_s = DEFAULT_SESSION_TIMEOUT_S / 2
+        self._alive_at = 0.0
+
+    def lost(self, why: str) -> SourceLost:
+        """The error for this address: `why` continues the sentence."""
+        return SourceLost(f"{self._address} {why}")
+
+    async def describe(self) -> VideoTrack:
+        """Connects and asks what there is. Raises SourceLost, also when there is no H.264."""
+        self._connection = await self._connect()
+        options = await self._ask("OPTIONS", self._url, required=False)
+        self._methods = allowed_methods(options.all("Public"))
+        answer = await self._ask("DESCRIBE", self._url, (("Accept", "application/sdp"),))
+        description = parse_sdp(answer.body.decode("utf-8", "replace"))
+        track = choose_video(description)
+        if isinstance(track, NoVideo):
+            raise self.lost(f"cannot be shown: {track.reason}")
+        base = answer.header("Content-Base") or answer.header("Content-Location") or self._url
+        self._url = resolve_control(base, description.control)
+        self._track_url = resolve_control(base, track.control)
+        return track
+
+    async def play(self, on_packet: OnPacket) -> None:
+        """Sets the track up and starts it; packets come from now on. Raises SourceLost."""
+        self._on_packet = on_packet
+        answer = await self._ask("SETUP", self._track_url, (("Transport", await self._offer()),))
+        name, timeout_s = parse_session(answer.header("Session") or "")
+        self._session = (("Session", name),) if name else ()
+        self._alive_every_s = min(max(timeout_s / 2, 0.5), _MAX_KEEPALIVE_S)
+        self._transport_given(parse_transport(answer.header("Transport") or ""))
+        await self._ask("PLAY", self._url, (*self._session, ("Range", "npt=0.000-")))
+        self._alive_at = self._monotonic() + self._alive_every_s
+
+    async def wait(self, timeout_s: float) -> None:
+        """Lets up to timeout_s pass, keeping the session alive. Raises SourceLost when the connection is over."""
+        now = self._monotonic()
+        try:
+            if now >= self._alive_at:
+                self._keep_alive(again=True)
+                self._alive_at = now + self._alive_every_s
+            await self._open().wait_closed(min(timeout_s, self._alive_at - now))
+        except ConnectionGone as err:
+            raise self.lost(f"{err}: it comes back by itself when the camera does") from None
+
+    async def close(self) -> None:
+        """Ends the session (TEARDOWN, at most TEARDOWN_S) and lets go of everything; safe at any time."""
+        connection, self._connection = self._connection, None
+        try:
+            if connection is not None and self._session:
+                headers = self._session + self._authorization("TEARDOWN", self._url)
+                await connection.request("TEARDOWN", self._url, headers, TEARDOWN_S)
+        except (ConnectionGone, TimeoutError, BadMessage) as err:
+            log.debug("%s: no orderly end: %s", self._address, err)
+        finally:
+            if self._udp is not None:
+                await self._udp.close()
+            if connection is not None:
+                await connection.close()
+
+    # steps
+
+    async def _connect(self) -> Connection:
+        place, loop = self._address, asyncio.get_running_loop()
+        secure = ssl.create_default_context() if place.tls else None
+        connection = Connection(self._packet, self._monotonic)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await loop.create_connection(lambda: connection, place.host, place.port, ssl=secure)
+        except TimeoutError:
+            raise self.lost(
+                f"did not answer within {self._timeout_s:g} s: is the camera on, is its address right?"
+            ) from None
+        except ssl.SSLCertVerificationError as err:
+            raise self.lost(
+                f"has a certificate this machine does not trust ({err.verify_message}): install its CA"
+            ) from None
+        except OSError as err:
+            raise self.lost(f"cannot be reached ({_why(err)}): check the camera, its address and port") from None
+        return connection
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            raise self.lost("is not connected")
+        return self._connection
+
+    async def _offer(self) -> str:
+        if self._wants == "tcp":
+            return "RTP/AVP/TCP;unicast;interleaved=0-1"
+        connection = self._open()
+        try:
+            self._udp = await open_udp_pair(connection.own_host, connection.peer_host, self._datagram, self._monotonic)
+        except OSError as err:
+            raise self.lost(f"needs two UDP ports and got none ({_why(err)}): try the transport tcp") from None
+        return f"RTP/AVP;unicast;client_port={self._udp.port}-{self._udp.port + 1}"
+
+    def _transport_given(self, given: dict[str, str]) -> None:
+        if self._udp is None:
+            self._channel = (parse_range(given.get("interleaved")) or (0, 1))[0]
+        elif ports := parse_range(given.get("server_port")):
+            self._udp.knock(*ports)
+
+    async def _ask(self, method: str, url: str, headers: Headers = (), *, required: bool = True) -> Response:
+        """One request, asked again when the server wants us to authenticate. Raises SourceLost unless it says 200."""
+        answer = await self._once(method, url, headers)
+        if answer.status == 401:
+            if self._auth is None:
+                raise self.lost("wants a user name and a password: write rtsp://user:password@… in video.url")
+            if not self._auth.accept(answer.all("WWW-Authenticate")):
+                raise self.lost("wants an authentication that is neither Basic nor Digest: change it in the camera")
+            answer = await self._once(method, url, headers)
+        if answer.status != 200 and (required or answer.status == 401):
+            said = plain(f"{answer.status} {answer.reason}".strip())
+            hint = _HINTS.get(answer.status, "see the camera's own log")
+            raise self.lost(f"answered {said} to {method}: {hint}")
+        return answer
+
+    async def _once(self, method: str, url: str, headers: Headers) -> Response:
+        try:
+            return await self._open().request(method, url, headers + self._authorization(method, url), self._timeout_s)
+        except TimeoutError:
+            raise self.lost(
+                f"did not answer {method} within {self._timeout_s:g} s: restart the camera if this stays"
+            ) from None
+        except ConnectionGone as err:
+            raise self.lost(f"{err} at {method}: check that the port in video.url is the RTSP port") from None
+        except BadMessage:
+            raise self.lost("put a line break where none may be: update the camera's firmware") from None
+
+    def _authorization(self, method: str, url: str) -> Headers:
+        value = self._auth.authorization(method, url) if self._auth else None
+        return (("Authorization", value),) if value else ()
+
+    def _keep_alive(self, *, again: bool) -> None:
+        """A harmless request (RFC 2326 section A.2); nobody waits for its answer: lost pictures tell enough."""
+        method = "GET_PARAMETER" if "GET_PARAMETER" in self._methods else "OPTIONS"
+        waiter = self._open().send(method, self._url, self._session + self._authorization(method, self._url))
+        waiter.add_done_callback(lambda done: self._kept_alive(done, again))
+
+    def _kept_alive(self, waiter: asyncio.Future[Response], again: bool) -> None:
+        connection = self._connection
+        if waiter.cancelled() or connection is None:
+            return
+        answer = waiter.result()
+        if answer.status == 401 and again and self._auth and self._auth.accept(answer.all("WWW-Authenticate")):
+            with contextlib.suppress(ConnectionGone):  # the nonce had grown old
+                self._keep_alive(again=False)
+        elif answer.status == 454:
+            connection.fail(ConnectionGone("forgot the session"))
+        elif answer.status in (405, 501, 551):
+            self._methods -= {"GET_PARAMETER"}
+
+    def _packet(self, channel: int, packet: memoryview, now: float) -> None:
+        if channel == self._channel and self._on_packet is not None:
+            self._on_packet(packet, now)
+
+    def _datagram(self, channel: int, packet: memoryview, now: float) -> None:
+        try:
+            self._packet(channel, packet, now)
+        except Exception as err:  # as for the interleaved packets: the owner's own mistake must reach the owner
+            if self._connection is not None:
+                self._connection.fail(err)
+
+
+def _why(err: OSError) -> str:
+    """In the system's words; asyncio's own repeat the address."""
+    return os.strerror(err.errno) if err.errno and err.errno > 0 else err.strerror or str(err)

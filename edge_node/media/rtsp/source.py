@@ -1,0 +1,124 @@
+"""An RTSP camera as a source of coded pictures."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from edge_node.errors import SettingsError, SourceLost
+from edge_node.media.rtsp.address import parse_address
+from edge_node.media.rtsp.client import RtspClient, RtspTransport
+from edge_node.media.rtsp.depacketizer import Counters, Depacketizer
+from edge_node.media.rtsp.nal import ParameterSets
+from edge_node.media.rtsp.timeline import Timeline
+from edge_node.ports import Demand, VideoSink
+
+log = logging.getLogger(__name__)
+
+KEYFRAME_WAIT_S = 30.0
+"""Cameras with a "smart" codec send a keyframe only every 10 s or so; one that sends none at all is of no use."""
+LONG_GAP_S = 5.0
+
+
+class RtspSource:
+    """Hands the H.264 of one camera through, undecoded; a VideoSource whose encoder cannot be asked for anything.
+
+    Each run() is one connection; parameter sets, timestamps and counters go on over runs.
+    """
+
+    label = "rtsp"
+    demand: Demand | None = None
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        transport: RtspTransport = "tcp",
+        stall_s: float = 3.0,
+        connect_timeout_s: float = 5.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Raises SettingsError for a URL that is not rtsp:// or rtsps://, or another transport than tcp and udp."""
+        self._address = parse_address(url)
+        if transport not in ("tcp", "udp"):
+            raise SettingsError(f"the RTSP transport is {transport!r}: use tcp or udp")
+        self._transport = transport
+        self._stall_s = stall_s
+        self._timeout_s = connect_timeout_s
+        self._monotonic = monotonic
+        self._sets = ParameterSets()
+        self._timeline = Timeline()
+        self.counters = Counters()
+        self.others: tuple[str, ...] = ()
+        """What else the camera offers, such as `audio PCMA`; not used."""
+        self.warning: str | None = None
+        """One sentence about a stream that plays but not well; None when there is nothing to say."""
+
+    def __str__(self) -> str:
+        return str(self._address)
+
+    @property
+    def profile_level_id(self) -> str | None:
+        """Six hex digits of the stream's SPS, as in SDP (RFC 6184 section 8.1); None before the first."""
+        return self._sets.profile_level_id
+
+    async def run(self, sink: VideoSink) -> None:
+        """Connects and delivers `sink.unit(…)` on the event loop until cancelled. Raises SourceLost."""
+        client = RtspClient(
+            self._address, transport=self._transport, timeout_s=self._timeout_s, monotonic=self._monotonic
+        )
+        try:
+            track = await client.describe()
+            for parameter_set in track.parameter_sets:
+                self._sets.add(parameter_set)
+            self.others = track.others
+            stream = Depacketizer(track.payload_type, self._sets, self._timeline, self.counters)
+
+            def take(packet: memoryview, now: float) -> None:
+                for unit in stream.feed(packet, now):
+                    sink.unit(unit)
+
+            await client.play(take)
+            log.info("playing %s over %s: H.264 %s", self, self._transport, self.profile_level_id or "")
+            await self._watch(client, stream)
+        finally:
+            await client.close()
+
+    async def _watch(self, client: RtspClient, stream: Depacketizer) -> None:
+        """Sees that packets and keyframes keep coming; returns only by an exception."""
+        began = self._monotonic()
+        units, units_at = self.counters.units, began
+        b_pictures = self.counters.b_pictures
+        while True:
+            now = self._monotonic()
+            if self.counters.units != units:
+                units, units_at = self.counters.units, now
+            patience_s = self._stall_s if stream.heard_at is not None else max(self._stall_s, self._timeout_s)
+            silent_s = now - (began if stream.heard_at is None else stream.heard_at)
+            if silent_s >= patience_s:
+                raise self._lost_silent(patience_s, began=stream.heard_at is not None)
+            if now - units_at >= KEYFRAME_WAIT_S:
+                raise SourceLost(f"{self} sent no keyframe for {KEYFRAME_WAIT_S:g} s: set its I-frame interval to 2 s")
+            self._judge(stream, b_pictures=self.counters.b_pictures > b_pictures)
+            await client.wait(patience_s - silent_s)
+
+    def _lost_silent(self, patience_s: float, *, began: bool) -> SourceLost:
+        if began:
+            return SourceLost(f"{self} sent no pictures for {patience_s:g} s: check the camera's power and network")
+        hint = "try the transport tcp" if self._transport == "udp" else "check that the camera's stream is switched on"
+        return SourceLost(f"{self} plays but sent nothing for {patience_s:g} s: {hint}")
+
+    def _judge(self, stream: Depacketizer, *, b_pictures: bool) -> None:
+        warning = None
+        if b_pictures:
+            warning = (
+                "it has B-frames, which browsers show with a stutter: set its profile to Baseline or turn them off"
+            )
+        elif stream.markers_lie:
+            warning = "it marks the ends of pictures wrongly, which delays each by one: use one slice per picture"
+        elif (gap_s := stream.keyframe_gap_s) is not None and gap_s > LONG_GAP_S:
+            warning = f"its keyframes are {gap_s:.0f} s apart, so viewers may wait that long: set the interval to 2 s"
+        if warning and warning != self.warning:
+            log.warning("%s: %s", self, warning)
+        self.warning = warning
