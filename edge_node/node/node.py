@@ -1,0 +1,212 @@
+"""One node: its parts, its call, what is known of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from edge_node.call.effects import CallView, Phase
+from edge_node.errors import UsageError
+from edge_node.node.intercom import Intercom
+from edge_node.node.outputs import NodeOutputs
+from edge_node.node.publishing import Publishing
+from edge_node.node.reporter import Reporter
+from edge_node.node.supervisor import Part, PartState, Supervisor
+from edge_node.ports import Clock, Probe
+from edge_node.settings import Settings
+from edge_node.telemetry.sample import Sample
+from edge_node.telemetry.sample import build as build_sample
+from edge_node.version import __version__
+
+log = logging.getLogger(__name__)
+
+STATS_EVERY_S = 2.0
+
+
+class Readings(Protocol):
+    """What the media engine knows of itself, as objects of the telemetry sample."""
+
+    def video(self) -> Mapping[str, Any]: ...
+
+    def audio(self) -> Mapping[str, Any]: ...
+
+    def close(self) -> None:
+        """Ends the tracks; after the parts have stopped."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What build.py joins."""
+
+    settings: Settings
+    clock: Clock
+    intercom: Intercom
+    outputs: NodeOutputs
+    publishing: Publishing
+    readings: Readings
+    probe: Probe
+    devices: Sequence[Part]
+    make_telemetry_client: Callable[[], Any]
+
+
+class Node:
+    """Starts and stops everything in order."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        settings = self.settings = pieces.settings
+        self._pieces = pieces
+        self._clock = pieces.clock
+        self._started_at = pieces.clock.monotonic()
+        self.intercom = pieces.intercom
+        self.outputs = pieces.outputs
+        self.reporter = Reporter(
+            pieces.make_telemetry_client,
+            settings.telemetry.channel,
+            self.sample,
+            pieces.clock,
+            settings.telemetry.interval_s,
+        )
+        # Started in this order, stopped in reverse: the channel is left first, the panel's relays are released last.
+        parts = [*pieces.devices, Part("telemetry", self.reporter.run), Part("channel", pieces.publishing.run)]
+        self.supervisor = Supervisor(parts, pieces.clock, on_change=self._changed)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._observers: list[Callable[[], None]] = []
+        pieces.outputs.on_call(self._call_changed)
+
+    async def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self.intercom.run(), name="node:intercom"),
+            asyncio.create_task(self._refresh_stats(), name="node:stats"),
+        ]
+        self.supervisor.start()
+
+    async def stop(self) -> None:
+        await self.supervisor.stop()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+        self._pieces.readings.close()
+
+    def failed(self) -> BaseException | None:
+        """What broke beyond repair inside this process, or None."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (err := task.exception()) is not None:
+                return err
+        return self.supervisor.failed()
+
+    # What it does
+
+    @property
+    def in_call(self) -> bool:
+        return self.intercom.view.phase is not Phase.IDLE
+
+    async def until_idle(self) -> None:
+        """Returns when there is no call."""
+        await self._idle.wait()
+
+    def press(self, button: str | None) -> None:
+        """As if the button was pressed; None is the first button that calls. UsageError when there is none."""
+        buttons = {b.name: b.action for b in self.settings.gpio.button}
+        name = button or next((n for n, action in buttons.items() if action == "call"), None)
+        if name is None and button is None:
+            self.intercom.action("call", "control socket")
+            return
+        if name not in buttons:
+            known = ", ".join(buttons) or "none is configured"
+            raise UsageError(f"there is no button {button!r}; there are: {known}")
+        self.intercom.press(name)
+
+    def open_door(self, door: str) -> None:
+        """Releases a door from this machine itself. UsageError when there is no such door."""
+        doors = [r.name for r in self.settings.gpio.relay if r.door]
+        if door not in doors:
+            raise UsageError(f"there is no door {door!r}; there are: {', '.join(doors) or 'none is configured'}")
+        self.intercom.action(f"open:{door}", "control socket")
+
+    # What is known of it
+
+    def on_change(self, observer: Callable[[], None]) -> None:
+        self._observers.append(observer)
+
+    def changed(self) -> None:
+        """A peer came or went, or the channel did."""
+        self._changed()
+
+    def _call_changed(self, view: CallView) -> None:
+        if view.phase is Phase.IDLE:
+            self._idle.set()
+        else:
+            self._idle.clear()
+        self._changed()
+
+    def _changed(self) -> None:
+        publishing = self._pieces.publishing
+        degraded = [name for name, h in self.supervisor.health.items() if h.state is PartState.DEGRADED]
+        fault = any(name not in ("channel", "telemetry") for name in degraded)
+        self.outputs.condition(fault=fault, online=publishing.online, peers=publishing.peers)
+        self.reporter.changed()
+        for observer in self._observers:
+            observer()
+
+    async def _refresh_stats(self) -> None:
+        while True:
+            await self._pieces.publishing.refresh_stats()
+            await asyncio.sleep(STATS_EVERY_S * random.uniform(0.9, 1.1))
+
+    def _channel(self) -> dict[str, Any]:
+        publishing = self._pieces.publishing
+        return {"state": publishing.state, "peers": publishing.peers, "reconnects": publishing.reconnects}
+
+    def _call(self) -> dict[str, Any]:
+        view = self.intercom.view
+        return {"state": view.phase.value, "call": None if view.phase is Phase.IDLE else view.call}
+
+    def sample(self, seq: int) -> Sample:
+        """Everything, as published on the telemetry channel."""
+        host = dict(self._pieces.probe.read())
+        rss_mb = host.pop("rss_mb", None)
+        return build_sample(
+            node=self.settings.node.id,
+            at=self._clock.wall(),
+            seq=seq,
+            uptime_s=self._clock.monotonic() - self._started_at,
+            interval_s=self.settings.telemetry.interval_s,
+            peers=self._pieces.publishing.peer_stats,
+            host=host,
+            channel=self._channel(),
+            video=self._pieces.readings.video(),
+            audio=self._pieces.readings.audio(),
+            call=self._call(),
+            service={
+                "version": __version__,
+                "rss_mb": rss_mb,
+                "restarts": self.supervisor.restarts,
+                "degraded": self.supervisor.degraded(),
+            },
+        )
+
+    def status(self) -> dict[str, Any]:
+        """What `edge-node status --json` prints."""
+        node = self.settings.node
+        return {
+            "node": {"id": node.id, "name": node.name, "role": node.role, "version": __version__},
+            "uptime_s": round(self._clock.monotonic() - self._started_at, 1),
+            "indicator": self.outputs.indicator.value,
+            "channel": {"name": self.settings.channel.name, **self._channel()},
+            "call": self._call(),
+            "video": dict(self._pieces.readings.video()),
+            "audio": dict(self._pieces.readings.audio()),
+            "parts": {
+                name: {"state": h.state.value, "reason": h.reason, "restarts": h.restarts}
+                for name, h in self.supervisor.health.items()
+            },
+            "degraded": self.supervisor.degraded(),
+        }

@@ -1,0 +1,178 @@
+"""The daemon: starts the node, tells the service manager, obeys signals and the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from edge_node.errors import Bug, SettingsError, UsageError
+from edge_node.node.control import ControlServer
+from edge_node.node.node import Node
+from edge_node.node.status import status_line
+from edge_node.ports import Watchdog
+from edge_node.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STATUS_EVERY_S = 1.0
+STOP_DEADLINE_S = 2.5
+"""`systemctl stop` takes under three seconds."""
+
+
+class ServiceManager(Watchdog, Protocol):
+    """ports.Watchdog that says how often it wants to hear alive()."""
+
+    interval_s: float | None
+
+
+class Service:
+    """One node at a time, replaced by a new one on reload."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        build: Callable[[Settings], Node],
+        reload: Callable[[], Settings],
+        manager: ServiceManager,
+        socket: Path | None,
+    ) -> None:
+        self._settings = settings
+        self._build = build
+        self._reload = reload
+        self._manager = manager
+        self._socket = socket
+        self._node: Node | None = None
+        self._end = asyncio.Event()
+        self._reloading: asyncio.Task[str] | None = None
+
+    @property
+    def node(self) -> Node:
+        if self._node is None:
+            raise UsageError("the node is just starting: try again in a moment")
+        return self._node
+
+    async def run(self) -> None:
+        """Until stop(), SIGTERM or SIGINT. Raises Bug when the node cannot keep its promises any more."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        control = ControlServer(self._socket, self.command) if self._socket is not None else None
+        pulse = None
+        try:
+            self._node = self._build(self._settings)
+            await self._node.start()
+            if control is not None:
+                await control.start()
+            self._manager.ready()
+            pulse = asyncio.create_task(self._pulse(), name="service:pulse")
+            end = asyncio.create_task(self._end.wait(), name="service:end")
+            await asyncio.wait([pulse, end], return_when=asyncio.FIRST_COMPLETED)
+            end.cancel()
+            if pulse.done():
+                pulse.result()
+        finally:
+            self._manager.stopping()
+            await self._shut_down(pulse, control)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                loop.remove_signal_handler(number)
+
+    def stop(self) -> None:
+        self._end.set()
+
+    async def _shut_down(self, pulse: asyncio.Task[None] | None, control: ControlServer | None) -> None:
+        try:
+            async with asyncio.timeout(STOP_DEADLINE_S):
+                for task in (pulse, self._reloading):
+                    if task is not None:
+                        task.cancel()
+                        await asyncio.wait([task])
+                if control is not None:
+                    await control.stop()
+                if self._node is not None:
+                    await self._node.stop()
+        except TimeoutError:
+            log.warning("something did not stop within %g s; leaving anyway", STOP_DEADLINE_S)
+
+    async def _pulse(self) -> None:
+        """Tells the service manager that the loop turns and what the node does; never waits for the network."""
+        interval_s = min(STATUS_EVERY_S, self._manager.interval_s or STATUS_EVERY_S)
+        while True:
+            if (err := self.node.failed()) is not None:
+                raise Bug(f"a keeper of the node broke ({err}); the service manager starts it again") from err
+            self._manager.alive()
+            self._manager.status(status_line(self.node.status()))
+            await asyncio.sleep(interval_s)
+
+    # Reload
+
+    def _reload_soon(self) -> None:
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.create_task(self._do_reload(), name="service:reload")
+
+    async def _do_reload(self) -> str:
+        """New settings take the place of the old ones; wrong ones change nothing; a call is never cut."""
+        self._manager.reloading()
+        try:
+            settings = self._reload()
+        except SettingsError as err:
+            log.error("the settings were not reloaded, the old ones stay: %s", err)
+            self._manager.ready()
+            return f"not reloaded: {err}"
+        self._manager.ready()
+        if settings == self._settings:
+            return "the settings are the same"
+        await self.node.until_idle()
+        await self.node.stop()
+        self._settings = settings
+        self._node = self._build(settings)
+        await self._node.start()
+        log.info("the settings were reloaded")
+        return "reloaded"
+
+    # The control socket
+
+    async def command(self, command: str, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Answers one request. Raises UsageError for what cannot be done."""
+        handlers: dict[str, Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]] = {
+            "status": self._status,
+            "press": self._press,
+            "answer": self._action,
+            "hangup": self._action,
+            "open": self._open,
+            "reload": self._reload_now,
+        }
+        handler = handlers.get(command)
+        if handler is None:
+            raise UsageError(f"unknown command {command!r}: use {', '.join(handlers)}")
+        return await handler({**args, "command": command})
+
+    async def _status(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        status = self.node.status()
+        return {"line": status_line(status), **status}
+
+    async def _press(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        button = args.get("button")
+        self.node.press(None if button is None else str(button))
+        return {}
+
+    async def _action(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        self.node.intercom.action(str(args["command"]), "control socket")
+        return {}
+
+    async def _open(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        self.node.open_door(str(args.get("door", "")))
+        return {}
+
+    async def _reload_now(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        if self.node.in_call:
+            self._reload_soon()
+            return {"result": "the new settings apply when the call ends"}
+        self._reload_soon()
+        assert self._reloading is not None
+        return {"result": await asyncio.shield(self._reloading)}

@@ -1,0 +1,27 @@
+"""What the node is doing, in one line for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def status_line(status: Mapping[str, Any]) -> str:
+    """The line of `systemctl status`, from the document that `edge-node status --json` prints."""
+    channel, call, video = status["channel"], status["call"], status["video"]
+    words = [f"{channel['state']} {channel['name']}"]
+    if channel["state"] == "joined":
+        words[0] = f"on {channel['name']}, {_count(channel['peers'], 'other')} here"
+    words.append({"idle": "no call"}.get(call["state"], f"call {call['state']}"))
+    if video["state"] == "live":
+        words.append(f"{video['source']} {video['fps']:.0f} fps to {_count(video['viewers'], 'viewer')}")
+    else:
+        words.append(f"video {video['state']}")
+    degraded = status["degraded"]
+    if degraded:
+        words.append("degraded: " + "; ".join(degraded))
+    return ", ".join(words)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
