@@ -13,6 +13,7 @@ from edge_node.call.events import ChannelDown, ChannelUp, DoorOutcome, PeerJoine
 from tests.support.call_driver import AT, Driver
 
 PEERS = st.sampled_from(["resident-anna", "bob", "carl", "3f2b8c1e-9d47-4a55-8b0e-1c2d3e4f5a6b"])
+KINDS = st.sampled_from(["answer", "decline", "hangup", "start"])
 CALLS = st.sampled_from(["c1", "c2", "c3", "x", "y"])
 ACTIONS = st.sampled_from(["call", "answer", "hangup", "toggle", "mute", "open:door", "open:gate"])
 TARGETS = st.sampled_from([[], ["bob"], ["resident-*", "bob"], ["guard", "bob", "resident-anna"]])
@@ -25,12 +26,13 @@ class AnySequence(RuleBasedStateMachine):
 
     @initialize(
         wanted=TARGETS,
+        here=st.sets(PEERS),
         sequential=st.booleans(),
         auto=st.booleans(),
         grace_s=st.sampled_from([0.0, 3.0]),
         up=st.booleans(),
     )
-    def start(self, wanted: list[str], sequential: bool, auto: bool, grace_s: float, up: bool) -> None:
+    def start(self, wanted: list[str], here: set[str], sequential: bool, auto: bool, grace_s: float, up: bool) -> None:
         self.up = up
         self.heard: frozenset[str] = frozenset()
         self.current: tuple[str, str | None] | None = None
@@ -38,16 +40,31 @@ class AnySequence(RuleBasedStateMachine):
         self.joins_in_call = 0
         self.began = 0.0
         self.d = Driver(
-            up=up, targets=wanted, sequential=sequential, auto_answer=auto, peer_grace_s=grace_s, max_talk_s=50.0
+            *sorted(here),
+            up=up,
+            targets=wanted,
+            sequential=sequential,
+            auto_answer=auto,
+            peer_grace_s=grace_s,
+            max_talk_s=50.0,
         )
 
     @rule(action=ACTIONS)
     def local(self, action: str) -> None:
         self.check(self.d.press(action))
 
-    @rule(peer=PEERS, kind=st.sampled_from(["answer", "decline", "hangup", "start"]), call=CALLS | st.none())
-    def message(self, peer: str, kind: str, call: str | None) -> None:
-        self.check(self.d.says(peer, f"call.{kind}", call=call or self.d.machine.view.call or "c1"))
+    @rule(peer=PEERS, kind=KINDS, call=CALLS)
+    def message(self, peer: str, kind: str, call: str) -> None:
+        self.check(self.d.says(peer, f"call.{kind}", call=call))
+
+    @rule(peer=PEERS, kind=KINDS)
+    def message_of_this_call(self, peer: str, kind: str) -> None:
+        self.check(self.d.says(peer, f"call.{kind}", call=self.d.machine.view.call or "c1"))
+
+    @rule(first=PEERS, second=PEERS)
+    def two_answers(self, first: str, second: str) -> None:
+        for peer in (first, second):
+            self.check(self.d.says(peer, "call.answer", call=self.d.machine.view.call or "c1"))
 
     @rule(peer=PEERS, door=st.sampled_from(["door", "gate"]), nonce=st.sampled_from("abc"))
     def open(self, peer: str, door: str, nonce: str) -> None:
@@ -134,5 +151,5 @@ class AnySequence(RuleBasedStateMachine):
         assert self.d.phase() is Phase.IDLE
 
 
-AnySequence.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AnySequence.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestAnySequence = AnySequence.TestCase
