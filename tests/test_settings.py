@@ -282,7 +282,7 @@ def test_nothing_at_all_names_all_that_is_needed() -> None:
         ({"audio": {"speaker": "test"}}, "only a microphone can be"),
         ({"audio": {"microphone": " "}}, "audio.microphone is empty"),
         ({"telemetry": {"channel": "_system/x"}}, "the service keeps for itself"),
-        ({"rule": [{"on": "data", "do": "shout"}]}, "rule.0.do is "),
+        ({"rule": [{"on": "data", "do": "shout"}]}, "rule.0.do is refused: do = 'shout' drives nothing"),
         ({"rule": [{"on": "data", "match": {"a": [1]}, "do": "led:x"}]}, "rule.0.match.a"),
         ({"rule": [{"do": "led:x"}]}, "rule.0.on is missing"),
         ({"gpio": {"button": [{"name": "a", "pin": "17"}]}}, 'write "GPIO17"'),
@@ -381,7 +381,8 @@ def test_rules_drive_outputs_that_exist() -> None:
     led = {"gpio": {"led": [{"name": "status", "pin": "GPIO27"}]}}
     assert from_dict(with_(**led, rule=[{"on": "data", "do": "led:status=blink"}])).rule[0].match == {}
     text = problem(with_(**led, rule=[{"on": "data", "do": "led:statsu=blink"}]))
-    assert 'rule.0.do drives the led "statsu", which does not exist (did you mean "status"?)' in text
+    assert text.startswith("rule.0.do is refused: no LED is named 'statsu': use status")
+    assert "is no LED pattern" in problem(with_(**led, rule=[{"on": "data", "do": "led:status"}]))
 
 
 def test_all_problems_at_once() -> None:

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from urllib.parse import urlsplit
 
+from edge_node.call.policy import ACTIONS
 from edge_node.protocol.names import channel_problem, is_reserved
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PIN = re.compile(r"GPIO([0-9]{1,2})")
 _MAX_GPIO = 53  # BCM2711 peripherals, section 5: GPIO0 to GPIO57; 0 to 27 reach a header, compute modules use up to 45
 _LOCAL_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa")
-ACTIONS = ("call", "answer", "hangup", "toggle", "mute")
 OPEN = "open:"
 
 

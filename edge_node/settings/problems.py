@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from edge_node.call.rules import Outputs, parse_rule
 from edge_node.settings import checks
 from edge_node.settings.secrets import scrub
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LIMITS = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
-_RULE = re.compile(r"(?P<kind>led|relay):(?P<name>[^=\s]+)(?:=(?P<value>\S+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +51,17 @@ class Problems(ValueError):
 
 
 def rule_problems(settings: Settings) -> Iterator[Problem]:
-    """Rules that drive an output which does not exist."""
-    outputs = {
-        "led": [led.name for led in settings.gpio.led],
-        "relay": [relay.name for relay in settings.gpio.relay],
-    }
+    """Rules that drive an output which does not exist.
+
+    Which patterns a LED can show, the driver knows: any is taken here. So it is with relays that are doors.
+    """
+    leds, relays = [led.name for led in settings.gpio.led], [relay.name for relay in settings.gpio.relay]
     for index, rule in enumerate(settings.rule):
-        key = f"rule.{index}.do"
-        found = _RULE.fullmatch(rule.do)
-        if not found:
-            yield Problem(key, f'is "{rule.do}" but has to name an output: write "led:NAME=PATTERN" or "relay:NAME"')
-        elif found["name"] not in outputs[found["kind"]]:
-            hint = checks.did_you_mean(found["name"], outputs[found["kind"]])
-            reason = f'drives the {found["kind"]} "{found["name"]}", which does not exist{hint}'
-            yield Problem(key, f"{reason}: add a [[gpio.{found['kind']}]] with that name, or name another", absent=True)
+        pattern = rule.do.partition("=")[2]
+        outputs = Outputs(leds=leds, relays=relays, patterns=[pattern] if pattern else [])
+        if isinstance(found := parse_rule(rule.on, rule.match, rule.do, outputs), str):
+            absent = rule.do.partition("=")[0].partition(":")[0] in ("led", "relay")
+            yield Problem(f"rule.{index}.do", f"is refused: {found}", absent)
 
 
 def translate(errors: Iterable[ErrorDetails], model: type[BaseModel]) -> list[Problem]:

@@ -1,0 +1,183 @@
+"""What this machine has for a node, with what to do about the rest."""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from edge_node.host.identity import read_machine
+from edge_node.host.probes import LinuxProbe
+
+HOT_C = 80.0  # Raspberry Pi documentation: the firmware begins to throttle at 80 degrees
+WEAK_RSSI_DBM = -75
+FULL_PERCENT = 90.0
+PI_ENCODER = "bcm2835-codec-encode"
+
+
+class Level(Enum):
+    """`ok` and `note` let a node work; `problem` takes something away from it."""
+
+    OK = "ok"
+    NOTE = "note"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `todo` is one sentence, empty when nothing needs to be done."""
+
+    area: str
+    level: Level
+    text: str
+    todo: str = ""
+
+
+class Doctor:
+    """Looks at device nodes, /proc, /sys below root; opens no device, sends nothing."""
+
+    def __init__(
+        self,
+        root: Path = Path("/"),
+        has_module: Callable[[str], bool] | None = None,
+        has_library: Callable[[str], bool] | None = None,
+        ask_clock: Callable[[], int | None] | None = None,
+    ) -> None:
+        self._root = root
+        self._has_module = has_module or (lambda name: importlib.util.find_spec(name) is not None)
+        self._has_library = has_library or (lambda name: ctypes.util.find_library(name) is not None)
+        self._probe = LinuxProbe(root, ask_clock=ask_clock)
+        self._machine = read_machine(root)
+        self._is_pi = "raspberry pi" in (self._machine.model or "").lower()
+
+    def examine(self) -> list[Finding]:
+        """All findings: board, camera, encoder, sound, pins, network, clock, power, storage."""
+        areas = (self.board, self.camera, self.encoder, self.sound, self.pins, self.network, self.clock, self.power)
+        return [finding for area in (*areas, self.storage) for finding in area()]
+
+    def board(self) -> Iterator[Finding]:
+        machine = self._machine
+        text = f"{machine.model or 'no board profile, a generic Linux machine'}, {machine.os}, {machine.arch}"
+        yield Finding("board", Level.OK, f"{text}, Python {machine.python}")
+
+    def camera(self) -> Iterator[Finding]:
+        cameras = [
+            (path, name) for path, name in self._video_nodes() if "bcm2835-" not in name and "pispbe" not in name
+        ]
+        for path, name in cameras:
+            yield self._node_finding("camera", path, f"{name} at {path}", "video")
+        if self._is_pi and not self._has_module("picamera2"):
+            todo = "for the ribbon camera run: sudo apt install python3-picamera2"
+            yield Finding("camera", Level.NOTE, "picamera2 is not installed", todo)
+        if not cameras:
+            todo = 'plug one in, or set video.source to "rtsp", "file" or "test"'
+            yield Finding("camera", Level.PROBLEM, "no camera", todo)
+
+    def encoder(self) -> Iterator[Finding]:
+        for path, name in self._video_nodes():
+            if PI_ENCODER in name:
+                yield self._node_finding("encoder", path, f"H.264 in hardware at {path}", "video")
+                return
+        yield Finding("encoder", Level.OK, f"H.264 in software on {os.cpu_count()} cores")
+
+    def sound(self) -> Iterator[Finding]:
+        if not self._has_library("portaudio"):
+            yield Finding("sound", Level.PROBLEM, "PortAudio is missing", "run: sudo apt install libportaudio2")
+        pcms = self._text("proc/asound/pcm").splitlines()
+        cards = [
+            line.partition("]:")[2].strip() for line in self._text("proc/asound/cards").splitlines() if "]:" in line
+        ]
+        for direction, what in (("capture", "microphone"), ("playback", "speaker")):
+            if not any(direction in line for line in pcms):
+                todo = f'connect one, or set audio.{what} = "none"'
+                yield Finding("sound", Level.PROBLEM, f"no sound card with a {what}", todo)
+        for card in cards:
+            yield Finding("sound", Level.OK, card)
+
+    def pins(self) -> Iterator[Finding]:
+        chips = sorted((self._root / "dev").glob("gpiochip*"))
+        if not chips:
+            yield Finding(
+                "pins", Level.NOTE, "no GPIO chip", 'set gpio.driver = "mock" to try the node without a panel'
+            )
+            return
+        yield self._node_finding("pins", self._shown(chips[0]), f"{len(chips)} GPIO chips", "gpio")
+        if not self._has_module("lgpio"):
+            todo = "run: sudo apt install python3-lgpio, or install edge-node[pi]"
+            yield Finding("pins", Level.PROBLEM, "lgpio, which drives the pins, is not installed", todo)
+
+    def network(self) -> Iterator[Finding]:
+        routes = [line.split() for line in self._text("proc/net/route").splitlines()[1:]]
+        default = next((words[0] for words in routes if len(words) > 1 and words[1] == "00000000"), None)
+        if default is None:
+            todo = "connect a cable or Wi-Fi; a hub on this machine works without"
+            yield Finding("network", Level.PROBLEM, "no way to the internet", todo)
+        else:
+            yield Finding("network", Level.OK, f"default route over {default}")
+        rssi = self._probe.wifi_rssi_dbm()
+        if rssi is not None:
+            weak = rssi < WEAK_RSSI_DBM
+            todo = "bring the access point nearer, or use a cable" if weak else ""
+            yield Finding("network", Level.NOTE if weak else Level.OK, f"Wi-Fi signal {rssi:g} dBm", todo)
+
+    def clock(self) -> Iterator[Finding]:
+        match self._probe.clock_synced():
+            case True:
+                yield Finding("clock", Level.OK, "synchronised")
+            case False:
+                todo = "run: sudo timedatectl set-ntp true; tokens expire by the clock"
+                yield Finding("clock", Level.PROBLEM, "not synchronised", todo)
+            case _:
+                yield Finding("clock", Level.NOTE, "whether it is synchronised cannot be told", "look at: timedatectl")
+
+    def power(self) -> Iterator[Finding]:
+        held_back = self._probe.throttled()
+        if held_back is None:
+            yield Finding("power", Level.OK, "this machine does not report its supply")
+        elif held_back:
+            volts = any("voltage" in name for name in held_back)
+            todo = "use the board's own power supply and a short cable" if volts else "cool the board"
+            yield Finding("power", Level.PROBLEM, f"the firmware reports {', '.join(held_back)}", todo)
+        else:
+            yield Finding("power", Level.OK, "never throttled since boot")
+        temp_c = self._probe.soc_temp_c()
+        if temp_c is not None:
+            hot = temp_c >= HOT_C
+            todo = "cool the board: it runs slower from here on" if hot else ""
+            yield Finding("power", Level.PROBLEM if hot else Level.OK, f"processor at {temp_c:g} °C", todo)
+
+    def storage(self) -> Iterator[Finding]:
+        used = self._probe.disk_used_percent()
+        if used is not None:
+            full = used >= FULL_PERCENT
+            todo = "make room: updates and logs need some" if full else ""
+            yield Finding("storage", Level.PROBLEM if full else Level.OK, f"{used:g} % used", todo)
+
+    def _video_nodes(self) -> list[tuple[str, str]]:
+        """(device path, driver's name for it) of every V4L2 node that can be a camera or an encoder."""
+        found = []
+        for entry in sorted((self._root / "sys/class/video4linux").glob("video*")):
+            name = self._text(f"sys/class/video4linux/{entry.name}/name").strip()
+            index = self._text(f"sys/class/video4linux/{entry.name}/index").strip() or "0"
+            if index == "0":  # a camera's further nodes carry metadata, no pictures
+                found.append((f"/dev/{entry.name}", name))
+        return found
+
+    def _node_finding(self, area: str, path: str, text: str, group: str) -> Finding:
+        if os.access(self._root / path.lstrip("/"), os.R_OK | os.W_OK):
+            return Finding(area, Level.OK, text)
+        todo = f"run: sudo usermod -aG {group} $USER, then log in again"
+        return Finding(area, Level.PROBLEM, f"{text}, which this user may not open", todo)
+
+    def _shown(self, path: Path) -> str:
+        return f"/{path.relative_to(self._root)}"
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self._root / name).read_text(errors="replace")
+        except OSError:
+            return ""

@@ -1,0 +1,98 @@
+"""What doctor finds on a Pi, on an empty machine, on this one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edge_node.host.doctor import Doctor, Finding, Level
+from tests.support.fake_root import PI_4, lay_out
+
+
+def examine(root: Path, has: bool = True) -> list[Finding]:
+    return Doctor(root, has_module=lambda _: has, has_library=lambda _: has).examine()
+
+
+def texts(findings: list[Finding], area: str) -> list[str]:
+    return [finding.text for finding in findings if finding.area == area]
+
+
+def test_a_pi_with_everything(tmp_path: Path) -> None:
+    findings = examine(lay_out(tmp_path, {**PI_4, "sys/devices/platform/soc/soc:firmware/get_throttled": "0\n"}))
+    assert texts(findings, "board")[0].startswith("Raspberry Pi 4 Model B Rev 1.5, Debian GNU/Linux 12")
+    assert texts(findings, "camera") == ["unicam at /dev/video0"]
+    assert texts(findings, "encoder") == ["H.264 in hardware at /dev/video11"]
+    assert texts(findings, "sound") == ["USB-Audio - USB Headset"]
+    assert texts(findings, "pins") == ["1 GPIO chips"]
+    assert texts(findings, "network") == ["default route over wlan0", "Wi-Fi signal -56 dBm"]
+    assert texts(findings, "clock") == ["synchronised"]
+    assert texts(findings, "power") == ["never throttled since boot", "processor at 48.3 °C"]
+    assert not [finding for finding in findings if finding.level is not Level.OK and finding.area != "storage"]
+
+
+def test_an_empty_machine_is_told_what_to_do(tmp_path: Path) -> None:
+    findings = examine(tmp_path, has=False)
+    problems = {finding.area for finding in findings if finding.level is Level.PROBLEM}
+    assert {"camera", "sound", "network"} <= problems
+    assert all(finding.todo for finding in findings if finding.level is not Level.OK)
+    assert "PortAudio is missing" in texts(findings, "sound")
+    assert texts(findings, "pins") == ["no GPIO chip"]
+    assert texts(findings, "power") == ["this machine does not report its supply"]
+
+
+@pytest.mark.parametrize(
+    ("files", "area", "expected"),
+    [
+        ({"sys/class/thermal/thermal_zone0/temp": "85000"}, "power", "cool the board: it runs slower"),
+        ({"sys/devices/platform/soc/soc:firmware/get_throttled": "50000"}, "power", "own power supply"),
+        ({"sys/devices/platform/soc/soc:firmware/get_throttled": "40000"}, "power", "cool the board"),
+        ({"proc/net/wireless": "a\nb\n wlan0: 0 1 -90. 0\n"}, "network", "bring the access point nearer"),
+        ({"sys/class/video4linux/video0/index": "1\n"}, "camera", "plug one in"),
+    ],
+)
+def test_trouble_and_its_remedy(tmp_path: Path, files: dict[str, str], area: str, expected: str) -> None:
+    findings = examine(lay_out(tmp_path, {**PI_4, **files}))
+    assert any(expected in finding.todo for finding in findings if finding.area == area)
+
+
+def test_missing_drivers_on_a_pi(tmp_path: Path) -> None:
+    todos = [finding.todo for finding in examine(lay_out(tmp_path, PI_4), has=False)]
+    assert any("python3-picamera2" in todo for todo in todos)
+    assert any("python3-lgpio" in todo for todo in todos)
+    assert any("libportaudio2" in todo for todo in todos)
+
+
+def test_a_node_that_may_not_be_opened_names_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out(tmp_path, PI_4)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    todos = {finding.area: finding.todo for finding in examine(tmp_path) if finding.level is Level.PROBLEM}
+    assert "usermod -aG video" in todos["camera"]
+    assert "usermod -aG gpio" in todos["pins"]
+
+
+@pytest.mark.parametrize(("answer", "level"), [(0, Level.OK), (5, Level.PROBLEM), (None, Level.NOTE)])
+def test_the_clock(tmp_path: Path, answer: int | None, level: Level) -> None:
+    doctor = Doctor(tmp_path, ask_clock=lambda: answer)
+    assert [finding.level for finding in doctor.clock()] == [level]
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 4096, 100, 5, 5, 0, 0, 0, 0, 255)))
+    storage = next(finding for finding in examine(tmp_path) if finding.area == "storage")
+    assert (storage.level, storage.text) == (Level.PROBLEM, "95 % used")
+
+
+def test_an_encoder_alone_is_no_camera_and_a_desktop_has_no_firmware(tmp_path: Path) -> None:
+    lay_out(tmp_path, {"sys/class/video4linux/video11/name": "bcm2835-codec-encode\n"})
+    assert texts(examine(tmp_path), "camera") == ["no camera"]
+
+
+def test_a_root_that_is_not_there(tmp_path: Path) -> None:
+    assert texts(examine(tmp_path / "absent"), "storage") == []
+
+
+def test_this_machine() -> None:
+    findings = Doctor().examine()
+    assert {"board", "camera", "encoder", "sound", "pins", "network", "clock", "power"} <= {f.area for f in findings}
