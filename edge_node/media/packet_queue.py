@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     Packet = av.Packet[Any]
 
+ROUNDING_S = 1e-6
 GOP_CACHE_S = 10.0
 GOP_CACHE_BYTES = 4_000_000
 
@@ -49,7 +50,7 @@ class PacketQueue:
         if self._video:
             self._put_picture(item)
             return
-        while self._items and self._queued_s + item.duration_s > self._max_s:
+        while self._is_full_for(item):
             self.pop()
             self.dropped += 1
         self._append(item)
@@ -74,7 +75,7 @@ class PacketQueue:
         self._overflowed = False
 
     def _put_picture(self, item: Coded) -> None:
-        full = bool(self._items) and self._queued_s + item.duration_s > self._max_s
+        full = self._is_full_for(item)
         if item.keyframe:
             if full or self.needs_keyframe:
                 self.dropped += len(self._items)
@@ -86,6 +87,9 @@ class PacketQueue:
             self._append(item)
         elif self._overflowed:
             self.dropped += 1
+
+    def _is_full_for(self, item: Coded) -> bool:
+        return bool(self._items) and self._queued_s + item.duration_s > self._max_s + ROUNDING_S
 
     def _append(self, item: Coded) -> None:
         self._items.append(item)
