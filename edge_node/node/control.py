@@ -86,7 +86,7 @@ class ControlServer:
         self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=MAX_LINE_BYTES)
         log.info("control socket at %s", self.path)
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """Ends all conversations, removes the socket."""
         if self._server is None:
             return
@@ -103,7 +103,7 @@ class ControlServer:
             up()
             await asyncio.Event().wait()
         finally:
-            await self.close()
+            await self.stop()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients.spawn(self._serve(reader, writer), "client")

@@ -49,7 +49,7 @@ async def server(tmp_path: Path, world: World) -> AsyncIterator[ControlServer]:
     one = ControlServer(tmp_path / "control.sock", world, read_deadline_s=5, handler_deadline_s=5)
     await one.start()
     yield one
-    await one.close()
+    await one.stop()
 
 
 async def ask(server: ControlServer, command: str, **args: Any) -> dict[str, Any]:
@@ -129,7 +129,7 @@ async def test_silence_and_slow_handlers_have_a_deadline(tmp_path: Path, world: 
         world.hold.clear()
         assert "took more than 0.05 s" in (await raw(server.path, b'{"command":"reload"}\n'))["error"]
     finally:
-        await server.close()
+        await server.stop()
 
 
 async def test_clients_that_hang_up_do_no_harm(server: ControlServer, world: World) -> None:
@@ -179,10 +179,10 @@ async def test_the_socket_goes_with_the_server_and_a_stale_one_is_replaced(tmp_p
     other = ControlServer(path, world)
     with pytest.raises(UsageError, match="another edge-node already serves"):
         await other.start()
-    await other.close()
+    await other.stop()
     assert await ask(one, "status")
-    await one.close()
-    await one.close()
+    await one.stop()
+    await one.stop()
     assert not path.exists()
 
 
@@ -209,13 +209,13 @@ async def test_run_serves_until_cancelled(tmp_path: Path, world: World) -> None:
     assert not server.path.exists()
 
 
-async def test_close_ends_conversations(tmp_path: Path, world: World) -> None:
+async def test_stop_ends_conversations(tmp_path: Path, world: World) -> None:
     server = ControlServer(tmp_path / "s", world)
     await server.start()
     world.hold.clear()
     asked = asyncio.create_task(ask(server, "status"))
     await eventually(lambda: len(world.calls) == 1)
-    await server.close()
+    await server.stop()
     with pytest.raises(RetryLater, match="without an answer"):
         await asked
 
