@@ -1,0 +1,41 @@
+"""`edge-node hub`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+from edge_node.errors import UsageError
+from edge_node.host import journal
+
+if TYPE_CHECKING:
+    from edge_node.hub.server import Hub
+
+
+def main(args: argparse.Namespace) -> int:
+    """Serves until SIGTERM or SIGINT."""
+    try:
+        from edge_node.hub.config import load_config
+        from edge_node.hub.service import run_hub
+    except ImportError as err:
+        raise UsageError(f"the hub needs {err.name}: install edge-node[hub]") from None
+    config = load_config(
+        args.config,
+        host=args.host,
+        port=args.port,
+        dev_key=args.dev_key,
+        insecure_dev_key=args.insecure_dev_key,
+    )
+    journal.set_up("info")
+
+    def announce(hub: Hub) -> None:
+        if args.json:
+            about = {"event": "ready", "hub": hub.url, "console": hub.console_url}
+            print(json.dumps(about), flush=True)
+        else:
+            print(f"hub: {hub.url}\nconsole: {hub.console_url}", flush=True)
+
+    asyncio.run(run_hub(config, announce))
+    return 0

@@ -1,0 +1,136 @@
+"""The words of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+from edge_node.version import __version__
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        found = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if found:
+            choices = [word.strip("' ") for word in found[2].split(",")]
+            close = get_close_matches(found[1], choices, n=1)
+            guess = f', did you mean "{close[0]}"?' if close else ""
+            message = f'"{found[1]}" is not among {", ".join(choices)}{guess}'
+        sys.stderr.write(f"{self.prog}: {message} (see {self.prog} --help)\n")
+        raise SystemExit(2)
+
+
+def number(least: float, most: float, kind: Callable[[str], Any] = float) -> Callable[[str], Any]:
+    """An argparse type: a number in a range."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f'"{text}" is no number') from None
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g}")
+        return value
+
+    return parse
+
+
+PORT = number(0, 65535, int)
+SECONDS = number(0, 31_536_000)
+COUNT = number(1, 1_000_000_000, int)
+
+
+def build_parser() -> Parser:
+    """All commands; each sets `module`, the module of edge_node.cli that has its main(args)."""
+    parser = Parser(prog="edge-node", description="A dependable WebRTC intercom or camera node.")
+    parser.add_argument("--version", action="version", version=f"edge-node {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, module: str, help: str, **defaults: Any) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = commands.add_parser(name, help=help, description=f"{help}.")
+        command.set_defaults(module=module, **defaults)
+        return command
+
+    _programs(add)
+    _daemon_commands(add)
+    _looks(add)
+    return parser
+
+
+Add = Callable[..., argparse.ArgumentParser]
+
+
+def _programs(add: Add) -> None:
+    simulate = add(
+        "simulate", "simulate", "run the whole appliance here: a hub, a console, a node with simulated parts"
+    )
+    simulate.add_argument("--port", type=PORT, default=9292, help="of the hub with its console (default 9292; 0: free)")
+    _config(simulate)
+    simulate.add_argument("--duration", type=SECONDS, metavar="S", help="end after S seconds")
+    simulate.add_argument("--json", action="store_true", help="one JSON event per line")
+    simulate.add_argument("--press-after", type=SECONDS, metavar="S", help="press the button after S seconds")
+
+    run = add("run", "run", "the daemon that systemd starts")
+    _config(run)
+    _socket(run)
+
+    hub = add("hub", "hub", "the signalling server")
+    _config(hub)
+    hub.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    hub.add_argument("--port", type=PORT, help="port to listen on (default 9292; 0: a free one)")
+    hub.add_argument("--dev-key", metavar="KEY", help="a publishable key with every permission, for development")
+    hub.add_argument("--insecure-dev-key", action="store_true", help="allow --dev-key on an address others reach")
+    hub.add_argument("--json", action="store_true", help="say where it listens as one line of JSON")
+
+
+def _daemon_commands(add: Add) -> None:
+    status = add("status", "control", "what the running daemon does")
+    status.add_argument("--json", action="store_true", help="everything, as JSON")
+    press = add("press", "control", "press a button of the running daemon")
+    press.add_argument("button", nargs="?", metavar="BUTTON", help="its name (default: the first that calls)")
+    door = add("open", "control", "open a door of the running daemon")
+    door.add_argument("door", metavar="DOOR", help="the relay's name")
+    rest = [
+        add("answer", "control", "answer the call of the running daemon"),
+        add("hangup", "control", "end the call of the running daemon"),
+        add("reload", "control", "let the running daemon read its settings again"),
+    ]
+    for command in (status, press, door, *rest):
+        _socket(command)
+
+
+def _looks(add: Add) -> None:
+    monitor = add("monitor", "monitor", "follow the telemetry of nodes")
+    _config(monitor)
+    monitor.add_argument("--channel", metavar="PATTERN", help="channel, or pattern with * (default: from the settings)")
+    monitor.add_argument("--json", action="store_true", help="one sample per line as JSON")
+    monitor.add_argument("--once", action="store_true", help="end after the first sample")
+    monitor.add_argument("--count", type=COUNT, metavar="N", help="end after N samples")
+    monitor.add_argument("--wait", type=SECONDS, metavar="S", help="give up after S seconds without a sample")
+
+    doctor = add("doctor", "doctor", "what this machine has for a node, with what to do about the rest")
+    doctor.add_argument("--json", action="store_true", help="the findings as JSON")
+
+    config = add("config", "config", "check, show or describe the settings")
+    kinds = config.add_subparsers(dest="what", metavar="check|show|schema", required=True)
+    check = kinds.add_parser("check", help="validate a file, name every problem")
+    check.add_argument("config", type=Path, metavar="FILE")
+    show = kinds.add_parser("show", help="the effective settings with their origin, secrets masked")
+    _config(show)
+    show.add_argument("--json", action="store_true", help="as JSON")
+    kinds.add_parser("schema", help="the JSON schema of the file")
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+
+
+def _socket(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--socket", type=Path, metavar="PATH", help="the daemon's control socket")
