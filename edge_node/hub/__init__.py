@@ -1,0 +1,1 @@
+"""The self-hosted hub: other people's clients, the control plane, the console."""

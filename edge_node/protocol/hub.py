@@ -87,6 +87,10 @@ class HubMachine:
         return len(self._members)
 
     @property
+    def max_connections(self) -> int:
+        return self._limits.max_connections
+
+    @property
     def channels(self) -> int:
         return len(self._roster)
 

@@ -1,0 +1,185 @@
+"""One client's WebSocket with its bounded, ordered outbound queue."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from aiohttp import WSMsgType, web
+
+from edge_node.aio.tasks import cancel_and_wait
+from edge_node.hub.config import LimitsConfig
+from edge_node.protocol.names import MAX_MESSAGE_BYTES, WsCloseCode
+
+log = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 2.0
+"""How long a client may take to answer a close frame."""
+FLUSH_TIMEOUT_S = 5.0
+"""How long what was queued before a close may take to be written."""
+SEND_TIMEOUT_S = 20.0
+"""How long one message may wait for a client that does not read."""
+# More than a frame may have, so that the machine can refuse it after reading it: a socket that is closed with bytes
+# unread is reset (RFC 2525 section 2.17), and the client might not see the close code.
+MAX_READ_BYTES = 4 * MAX_MESSAGE_BYTES
+
+
+def new_socket() -> web.WebSocketResponse:
+    """An aiohttp socket whose pings, closes and sizes are ours to decide."""
+    return web.WebSocketResponse(autoping=False, compress=False, max_msg_size=MAX_READ_BYTES, timeout=CLOSE_TIMEOUT_S)
+
+
+class Connection:
+    """Reads and writes side by side in `serve`; writes in the order of `send`.
+
+    Overflow rule: when the queue holds more than `queue_messages` or `queue_bytes`, the client is too slow: the queue
+    is thrown away and the connection closes with 1008.
+    """
+
+    def __init__(
+        self, conn: int, socket: web.WebSocketResponse, transport: asyncio.BaseTransport | None, limits: LimitsConfig
+    ) -> None:
+        self.conn = conn
+        self._socket = socket
+        self._transport = transport
+        self._limits = limits
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._wake = asyncio.Event()
+        self._closing: tuple[int, str] | None = None
+        self._sending: asyncio.Timeout | None = None
+        self._heard_at = asyncio.get_running_loop().time()
+
+    @property
+    def closing(self) -> bool:
+        """True once the server has decided to end it."""
+        return self._closing is not None
+
+    def send(self, text: bytes) -> bool:
+        """Queues one text message. False when that made the connection too slow, which closes it."""
+        if self._closing is not None:
+            return True
+        limits = self._limits
+        if len(self._queue) >= limits.queue_messages or self._queued_bytes + len(text) > limits.queue_bytes:
+            self._give_up_sending()
+            return False
+        self._queue.append(text)
+        self._queued_bytes += len(text)
+        self._wake.set()
+        return True
+
+    def _give_up_sending(self) -> None:
+        self._queue.clear()
+        self.close(WsCloseCode.POLICY_VIOLATION, "this client reads too slowly")
+        if self._sending is not None and not self._sending.expired():
+            self._sending.reschedule(0)  # the writer wakes with a TimeoutError
+
+    def close(self, code: int, reason: str) -> None:
+        """Closes after what is queued; the first call wins."""
+        if self._closing is None:
+            self._closing = (code, reason)
+            self._wake.set()
+
+    async def serve(self, received: Callable[[str | bytes], None]) -> None:
+        """Hands over every message until either side ends it; returns when the socket is done with."""
+        reader = asyncio.create_task(self._read(received), name=f"hub:reader {self.conn}")
+        writer = asyncio.create_task(self._write(), name=f"hub:writer {self.conn}")
+        try:
+            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            if self._closing is not None:
+                await asyncio.wait((writer,), timeout=FLUSH_TIMEOUT_S)
+                # aiohttp waits for the client's answer to a close only while nobody else is receiving.
+                await cancel_and_wait(reader)
+                await self._say_goodbye(*self._closing)
+        finally:
+            await cancel_and_wait(reader)
+            await cancel_and_wait(writer)
+            self._release()
+        for task in (reader, writer):
+            if task.done() and not task.cancelled():
+                task.result()
+
+    async def _read(self, received: Callable[[str | bytes], None]) -> None:
+        loop = asyncio.get_running_loop()
+        while not self.closing:
+            message = await self._socket.receive()
+            self._heard_at = loop.time()
+            match message.type:
+                case WSMsgType.TEXT | WSMsgType.BINARY:
+                    received(message.data)
+                case WSMsgType.PING:
+                    await self._socket.pong(message.data)
+                case WSMsgType.PONG:
+                    pass
+                case _:
+                    return
+
+    async def _write(self) -> None:
+        """Writes what is queued, pings a silent client; returns once a closing connection has nothing left."""
+        try:
+            while self._queue or self._closing is None:
+                if self._queue:
+                    await self._write_one()
+                elif not await self._woken_or_alive():
+                    log.info("connection %d is silent: given up", self.conn)
+                    return self.abort()
+        except (OSError, RuntimeError) as err:  # broken, or closed under our hands
+            log.debug("connection %d broke: %r", self.conn, err)
+
+    async def _write_one(self) -> None:
+        text = self._queue.popleft()
+        self._queued_bytes -= len(text)
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S) as self._sending:
+                await self._socket.send_frame(text, WSMsgType.TEXT)
+        except TimeoutError:
+            self._give_up_sending()
+        finally:
+            self._sending = None
+
+    async def _woken_or_alive(self) -> bool:
+        """Waits for something to write; after a silence pings. False when the client does not answer that."""
+        limits, loop = self._limits, asyncio.get_running_loop()
+        self._wake.clear()
+        if await self._wait(self._heard_at + limits.ping_every_s - loop.time()):
+            return True
+        asked_at = loop.time()
+        if asked_at < self._heard_at + limits.ping_every_s:
+            return True  # heard from meanwhile
+        await self._socket.ping()
+        while self._heard_at < asked_at:
+            left_s = asked_at + limits.ping_timeout_s - loop.time()
+            if left_s <= 0:
+                return False
+            if await self._wait(min(left_s, limits.ping_timeout_s / 10)):
+                return True
+        return True
+
+    async def _wait(self, timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(max(0.0, timeout_s)):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _say_goodbye(self, code: int, reason: str) -> None:
+        """The closing handshake; what a flooding client still sends is read and thrown away meanwhile."""
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S + 1):
+                await self._socket.close(code=code, message=reason.encode(), drain=False)
+        except (OSError, RuntimeError, TimeoutError) as err:
+            log.debug("connection %d was gone before its close: %r", self.conn, err)
+        self.abort()
+
+    def _release(self) -> None:
+        """A closed transport keeps its socket until a dead client has read everything: that is cut short."""
+        if isinstance(self._transport, asyncio.WriteTransport) and self._transport.get_write_buffer_size():
+            self._transport.abort()
+
+    def abort(self) -> None:
+        """Cuts the connection without a word."""
+        if isinstance(self._transport, asyncio.WriteTransport):
+            self._transport.abort()
