@@ -38,7 +38,6 @@ class AnySequence(RuleBasedStateMachine):
         self.current: tuple[str, str | None] | None = None
         self.rung_in_call = 0
         self.joins_in_call = 0
-        self.began = 0.0
         self.d = Driver(
             *sorted(here),
             up=up,
@@ -118,7 +117,6 @@ class AnySequence(RuleBasedStateMachine):
         assert call is not None
         if self.current is None:
             self.rung_in_call = self.joins_in_call = 0
-            self.began = self.d.now
         else:
             assert self.current[0] == call, "a call ends before the next begins"
             assert self.current[1] in (None, peer_id), "there is never a second answerer"

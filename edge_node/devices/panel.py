@@ -1,0 +1,206 @@
+"""Buttons, LEDs and relays on the pins of a board."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpiozero import DigitalInputDevice, DigitalOutputDevice
+
+from edge_node.devices.debounce import STORM_SILENCE_S, Edge, PressFilter
+from edge_node.devices.factory import Driver, open_board
+from edge_node.devices.lights import LightPlayer
+from edge_node.devices.patterns import PATTERNS
+from edge_node.devices.pins import ButtonSpec, LedSpec, RelaySpec, Wiring
+from edge_node.devices.relay import TimedRelay
+from edge_node.errors import DeviceLost, DeviceMissing, UsageError
+from edge_node.ports import Panel
+
+if TYPE_CHECKING:
+    from edge_node.devices.world import PanelWorld
+
+GLITCH_S = 0.005  # shorter levels are interference, not fingers; PressFilter does the rest
+
+log = logging.getLogger(__name__)
+
+
+def make_panel(wiring: Wiring, driver: Driver = "auto") -> Panel:
+    """The panel for gpio.driver: `auto` and `lgpio` are the board's pins, `mock` has a world, `none` does nothing."""
+    return NullPanel(wiring) if driver == "none" else GpioPanel(wiring, driver)
+
+
+def _known(kind: str, name: str, names: Collection[str]) -> None:
+    if name not in names:
+        raise UsageError(f"there is no {kind} {name!r}: use {', '.join(sorted(names)) or 'a panel that has one'}")
+
+
+def _playable(pattern: str) -> None:
+    if pattern not in PATTERNS:
+        raise UsageError(f"{pattern!r} is no LED pattern: use {', '.join(PATTERNS)}")
+
+
+class NullPanel:
+    """A panel without pins: shows nothing, refuses to open doors."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+
+    async def run(self, on_press: Callable[[str], None]) -> None:
+        """Waits until cancelled; nobody presses."""
+        await asyncio.get_running_loop().create_future()
+
+    def show(self, led: str, pattern: str) -> None:
+        """Checks its arguments, does nothing."""
+        _known("LED", led, [spec.name for spec in self._wiring.leds])
+        _playable(pattern)
+
+    def pulse(self, relay: str, pulse_ms: int) -> None:
+        """Raises DeviceMissing."""
+        _known("relay", relay, [spec.name for spec in self._wiring.relays])
+        raise DeviceMissing('there are no relays (gpio.driver = "none"): set gpio.driver to "auto"')
+
+
+class GpioPanel:
+    """Pins through gpiozero; `show` is remembered while the panel does not run, `pulse` then raises DeviceLost."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        driver: Driver = "auto",
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        dev: Path = Path("/dev"),
+    ) -> None:
+        self._wiring = wiring
+        self._clock = clock
+        self._dev = dev
+        self._lights = LightPlayer(spec.name for spec in wiring.leds)
+        self._relay_names = [spec.name for spec in wiring.relays]
+        self._relays: dict[str, TimedRelay] = {}
+        self._edge_lock = threading.Lock()
+        self._world: PanelWorld | None = None
+        if driver == "mock":
+            from edge_node.devices.world import PanelWorld
+
+            self._world = PanelWorld(wiring)
+
+    @property
+    def world(self) -> PanelWorld:
+        """The other side of mock pins. Raises UsageError with any other driver."""
+        if self._world is None:
+            raise UsageError('only a panel with gpio.driver = "mock" has a world: press its real buttons')
+        return self._world
+
+    async def run(self, on_press: Callable[[str], None]) -> None:
+        """Watches the buttons until cancelled. Raises DeviceMissing, or DeviceLost when a pin stops obeying."""
+        loop = asyncio.get_running_loop()
+        failure: asyncio.Future[None] = loop.create_future()
+
+        def fail(err: Exception) -> None:
+            loop.call_soon_threadsafe(_fail, failure, err)
+
+        try:
+            with ExitStack() as stack:
+                self._open(stack, on_press, fail)
+                await failure
+        finally:
+            failure.cancel()
+
+    def show(self, led: str, pattern: str) -> None:
+        """Sets an LED to a named pattern, without waiting."""
+        _known("LED", led, [spec.name for spec in self._wiring.leds])
+        _playable(pattern)
+        self._lights.show(led, pattern)
+
+    def pulse(self, relay: str, pulse_ms: int) -> None:
+        """Energises a relay for pulse_ms, at most 10 s. Raises DeviceLost when the panel does not run."""
+        _known("relay", relay, self._relay_names)
+        if pulse_ms < 1:
+            raise UsageError(f"a pulse of {pulse_ms} ms is none: use 1 or more")
+        timed = self._relays.get(relay)
+        if timed is None:
+            raise DeviceLost(f"relay {relay!r} is away because the panel does not run: see its fault in the status")
+        timed.pulse(pulse_ms)
+
+    def energised(self, relay: str) -> bool:
+        """True during a pulse."""
+        _known("relay", relay, self._relay_names)
+        timed = self._relays.get(relay)
+        return timed is not None and timed.energised
+
+    def _open(self, stack: ExitStack, on_press: Callable[[str], None], fail: Callable[[Exception], None]) -> None:
+        factory = self._world.factory if self._world else open_board(self._dev)
+        # Relays first: they are safe before anything else can fail.
+        stack.callback(self._relays.clear)
+        for relay in self._wiring.relays:
+            timed = TimedRelay(relay.name, _output(stack, relay, factory), fail)
+            stack.callback(timed.close)
+            self._relays[relay.name] = timed
+        leds = {led.name: _output(stack, led, factory) for led in self._wiring.leds}
+        for device in leds.values():
+            _finally(stack, device.off)
+        stack.callback(self._lights.stop)
+        self._lights.start(lambda name, lit: leds[name].on() if lit else leds[name].off(), fail)
+        for button in self._wiring.buttons:
+            self._watch(stack, button, factory, on_press)
+
+    def _watch(self, stack: ExitStack, button: ButtonSpec, factory: Any, on_press: Callable[[str], None]) -> None:
+        presses = PressFilter()
+
+        def edge(active: bool) -> None:
+            with self._edge_lock:
+                found = presses.edge(active, self._clock())
+            if found is Edge.PRESS:
+                on_press(button.name)
+            elif found is Edge.STORM:
+                log.warning(
+                    "button %s storms and is ignored until it is calm for %g s: check its wiring",
+                    button.name,
+                    STORM_SILENCE_S,
+                )
+
+        up = button.pull == "up"
+        device = _opened(
+            button, lambda: DigitalInputDevice(button.pin, pull_up=up, bounce_time=GLITCH_S, pin_factory=factory)
+        )
+        _finally(stack, device.close)
+        device.when_activated = lambda: edge(True)
+        device.when_deactivated = lambda: edge(False)
+
+
+def _fail(failure: asyncio.Future[None], err: Exception) -> None:
+    if not failure.done():
+        failure.set_exception(DeviceLost(f"a pin of the panel stopped obeying ({err}): check the wiring"))
+
+
+def _finally(stack: ExitStack, last: Callable[[], None]) -> None:
+    """Has the stack call this at its end; what fails there is logged, so that the rest is closed too."""
+
+    def guarded() -> None:
+        try:
+            last()
+        except Exception as err:
+            log.error("the panel could not close a pin: %s", err)
+
+    stack.callback(guarded)
+
+
+def _output(stack: ExitStack, spec: LedSpec | RelaySpec, factory: Any) -> Any:
+    device = _opened(spec, lambda: DigitalOutputDevice(spec.pin, active_high=spec.active_high, pin_factory=factory))
+    _finally(stack, device.close)
+    return device
+
+
+def _opened(spec: ButtonSpec | LedSpec | RelaySpec, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except Exception as err:  # lgpio.error is a bare Exception, gpiozero has its own tree
+        raise DeviceMissing(
+            f"{spec.pin} of {spec.name!r} cannot be opened ({err}): check that no other program uses it"
+        ) from err

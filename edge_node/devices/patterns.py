@@ -1,0 +1,58 @@
+"""What the lights can play, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge_node.call.indicator import Indicator
+
+FOREVER = float("inf")
+SHORTEST_S = 0.001  # so that whoever follows a pattern makes headway in spite of rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Steps of (lit, seconds), repeated for ever."""
+
+    steps: tuple[tuple[bool, float], ...]
+
+    def at(self, elapsed_s: float) -> tuple[bool, float]:
+        """Whether the light is lit after elapsed_s seconds, for how many seconds it stays so."""
+        if len(self.steps) == 1:
+            return self.steps[0][0], FOREVER
+        left_s = elapsed_s % sum(duration_s for _, duration_s in self.steps)
+        ends_s = 0.0
+        for lit, duration_s in self.steps:
+            ends_s += duration_s
+            if left_s < ends_s:
+                return lit, max(ends_s - left_s, SHORTEST_S)
+        return self.steps[-1][0], SHORTEST_S
+
+
+def _flashes(count: int, on_s: float, off_s: float, pause_s: float) -> Pattern:
+    steps = [(True, on_s), (False, off_s)] * count
+    return Pattern((*steps[:-1], (False, pause_s)))
+
+
+# Nothing is faster than 3.4 flashes a second: faster ones can harm people with photosensitive epilepsy.
+PATTERNS: Mapping[str, Pattern] = {
+    "off": Pattern(((False, FOREVER),)),
+    "on": Pattern(((True, FOREVER),)),
+    "blink": _flashes(1, 0.5, 0, 0.5),
+    "fast": _flashes(1, 0.15, 0, 0.15),
+    "pulse": _flashes(1, 0.1, 0, 2.9),
+    "double": _flashes(2, 0.15, 0.15, 1.55),
+    "triple": _flashes(3, 0.15, 0.15, 1.25),
+    "heartbeat": _flashes(2, 0.1, 0.2, 0.8),
+}
+
+INDICATOR_PATTERNS: Mapping[Indicator, str] = {
+    Indicator.FAULT: "triple",
+    Indicator.OFFLINE: "blink",
+    Indicator.IN_CALL: "on",
+    Indicator.RINGING: "fast",
+    Indicator.SOMEBODY_HERE: "heartbeat",
+    Indicator.ONLINE: "pulse",
+}
+"""What an indicator LED plays in each state of the node."""
