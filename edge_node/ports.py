@@ -201,9 +201,15 @@ class Channel(Protocol):
 
 
 class Probe(Protocol):
-    """Readings of this machine, as the `host` object of the telemetry sample; None for what it cannot know."""
+    """Readings of this machine; None for what it cannot know."""
 
-    def read(self) -> Mapping[str, Any]: ...
+    def read(self) -> Mapping[str, Any]:
+        """The `host` object of the telemetry sample."""
+        ...
+
+    def rss_mb(self) -> float | None:
+        """Resident memory of this process, in MB."""
+        ...
 
 
 class Watchdog(Protocol):

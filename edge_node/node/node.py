@@ -34,7 +34,7 @@ class Readings(Protocol):
 
     def audio(self) -> Mapping[str, Any]: ...
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends the tracks; after the parts have stopped."""
         ...
 
@@ -93,7 +93,7 @@ class Node:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1.0)
-        self._pieces.readings.close()
+        await self._pieces.readings.close()
 
     def failed(self) -> BaseException | None:
         """What broke beyond repair inside this process, or None."""
@@ -171,8 +171,7 @@ class Node:
 
     def sample(self, seq: int) -> Sample:
         """Everything, as published on the telemetry channel."""
-        host = dict(self._pieces.probe.read())
-        rss_mb = host.pop("rss_mb", None)
+        probe = self._pieces.probe
         return build_sample(
             node=self.settings.node.id,
             at=self._clock.wall(),
@@ -180,14 +179,14 @@ class Node:
             uptime_s=self._clock.monotonic() - self._started_at,
             interval_s=self.settings.telemetry.interval_s,
             peers=self._pieces.publishing.peer_stats,
-            host=host,
+            host=probe.read(),
             channel=self._channel(),
             video=self._pieces.readings.video(),
             audio=self._pieces.readings.audio(),
             call=self._call(),
             service={
                 "version": __version__,
-                "rss_mb": rss_mb,
+                "rss_mb": probe.rss_mb(),
                 "restarts": self.supervisor.restarts,
                 "degraded": self.supervisor.degraded(),
             },

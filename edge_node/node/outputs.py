@@ -93,6 +93,10 @@ class NodeOutputs:
 
     # The indicator
 
+    def shown(self, led: str) -> str | None:
+        """The pattern that a light plays, or would if there were a panel."""
+        return self._shown.get(led)
+
     def condition(self, *, fault: bool, online: bool, peers: int) -> None:
         """What the light tells besides the call."""
         self._facts = (fault, online, peers)

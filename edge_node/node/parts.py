@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from edge_node.node.supervisor import Part, Report
@@ -82,8 +82,24 @@ def speaker_part(sink: AudioSink, pull: Callable[[int], Pcm], name: str = "speak
     return Part(name, run)
 
 
-def panel_part(panel: Panel, on_press: Callable[[str], None], on_up: Callable[[], None], name: str = "panel") -> Part:
-    """Up as soon as the pins are taken; `on_up` may then show what the LEDs missed."""
+def background_part(name: str, work: Callable[[], Awaitable[None]]) -> Part:
+    """Something inside this process that is up as long as it runs."""
+
+    async def run(report: Report) -> None:
+        report.up()
+        await work()
+
+    return Part(name, run)
+
+
+def panel_part(
+    panel: Panel,
+    on_press: Callable[[str], None],
+    on_up: Callable[[], None],
+    on_gone: Callable[[], None],
+    name: str = "panel",
+) -> Part:
+    """Up as soon as the pins are taken; `on_up` may then show what the lights missed."""
 
     async def run(report: Report) -> None:
         work = asyncio.ensure_future(panel.run(on_press))
@@ -94,6 +110,7 @@ def panel_part(panel: Panel, on_press: Callable[[str], None], on_up: Callable[[]
                 on_up()
             await work
         finally:
+            on_gone()
             work.cancel()
             await asyncio.wait([work])
 

@@ -101,9 +101,9 @@ class Publishing:
             self._on_change()
 
     async def _leave(self, peer: MeteredPeer) -> None:
-        for remote_id in list(peer.remote_peers):
-            self._on_peer_gone(remote_id)
-            self._intercom.peer_left(remote_id)
+        for remote in list(peer.remote_peers):
+            self._on_peer_gone(remote.id)
+            self._intercom.peer_left(remote.id)
         try:
             async with asyncio.timeout(CLOSE_DEADLINE_S):
                 await peer.close()
@@ -151,7 +151,7 @@ class Publishing:
 
     async def refresh_stats(self) -> None:
         """Reads each connection's figures into `peer_stats`."""
-        peers = () if self._peer is None else tuple(self._peer.remote_peers.values())
+        peers = () if self._peer is None else tuple(self._peer.remote_peers)
         found = []
         for remote in peers:
             try:

@@ -141,3 +141,6 @@ class HeatedProbe:
         if self._hot.on:
             readings |= {"soc_temp_c": HOT_C, "throttled": ["soft_temp_limit"]}
         return readings
+
+    def rss_mb(self) -> float | None:
+        return self._probe.rss_mb()

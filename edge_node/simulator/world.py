@@ -29,26 +29,34 @@ class PanelWorld(Protocol):
 
     def relay(self, name: str) -> bool: ...
 
-    def on_change(self, observer: Callable[[str, str, bool], None]) -> None: ...
+    def on_change(self, callback: Callable[[str, str, bool], None]) -> Callable[[], None]: ...
 
 
 class World:
     """Buttons to press, things to unplug, and what it all looks like; on the event loop."""
 
-    def __init__(self, bus: EventBus, *, buttons: Sequence[str], leds: Sequence[str], relays: Sequence[str]) -> None:
+    def __init__(self, bus: EventBus) -> None:
         self.bus = bus
         self.camera = Switch()
         self.wifi = Switch()
         self.hub = Switch()
         self.heat = Switch(False)
         self.tone = Switch()
-        self._buttons = list(buttons)
-        self._leds = list(leds)
-        self._relays = list(relays)
+        self._buttons: Sequence[str] = ()
+        self._leds: Sequence[str] = ()
+        self._relays: Sequence[str] = ()
         self._panel: PanelWorld | None = None
         self._restart_hub: Callable[[float], Awaitable[None]] | None = None
         self._pattern: Callable[[str], str | None] = lambda led: None
         self._tasks = TaskGroup("world")
+
+    @property
+    def buttons(self) -> Sequence[str]:
+        return self._buttons
+
+    def furnish(self, *, buttons: Sequence[str], leds: Sequence[str], relays: Sequence[str]) -> None:
+        """What the panel has, by name."""
+        self._buttons, self._leds, self._relays = tuple(buttons), tuple(leds), tuple(relays)
 
     def connect(
         self,
@@ -121,7 +129,7 @@ class World:
         panel = self._panel
         leds = [{"name": n, "on": panel.led(n) if panel else False, "pattern": self._pattern(n)} for n in self._leds]
         relays = [{"name": n, "on": panel.relay(n) if panel else False} for n in self._relays]
-        return {"buttons": self._buttons, "leds": leds, "relays": relays, "world": self.switches()}
+        return {"buttons": list(self._buttons), "leds": leds, "relays": relays, "world": self.switches()}
 
     def _tell_switches(self) -> None:
         self.bus.tell("world", **self.switches())

@@ -129,11 +129,15 @@ def test_heat_shows_in_the_readings() -> None:
         def read(self) -> Mapping[str, Any]:
             return {"soc_temp_c": 40.0, "load_1m": 0.5}
 
+        def rss_mb(self) -> float | None:
+            return 80.0
+
     async def read() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         hot = Switch(False)
         probe = HeatedProbe(Cool(), hot)
         cool = probe.read()
         hot.set(True)
+        assert probe.rss_mb() == 80.0
         return cool, probe.read()
 
     cool, hot = asyncio.run(read())

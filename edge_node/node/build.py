@@ -1,0 +1,307 @@
+"""The one place that picks concrete edges and joins them to the core."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_node.aio.clock import SystemClock
+from edge_node.call import messages
+from edge_node.call.machine import CallConfig, CallMachine
+from edge_node.call.policy import DoorPolicy
+from edge_node.call.rules import Outputs as RuleOutputs
+from edge_node.call.rules import Rule, RuleEngine, parse_rule
+from edge_node.devices.panel import make_panel
+from edge_node.devices.patterns import INDICATOR_PATTERNS, PATTERNS
+from edge_node.devices.pins import ButtonSpec, LedSpec, RelaySpec, Wiring
+from edge_node.devices.profiles import load_profile
+from edge_node.encode_plan.limits import board_limits
+from edge_node.encode_plan.plan import Plan, Refusal, Wish, plan
+from edge_node.errors import SettingsError
+from edge_node.host.identity import board_model
+from edge_node.host.probes import LinuxProbe
+from edge_node.media.audio_publication import AudioPublication
+from edge_node.media.auto_source import AutoSource, Choice
+from edge_node.media.camera_source import CameraSource
+from edge_node.media.file_source import FileSource
+from edge_node.media.microphone import CardMicrophone, FileMicrophone, ToneMicrophone
+from edge_node.media.pattern import PatternSource
+from edge_node.media.playback import Playback
+from edge_node.media.rtsp.source import RtspSource
+from edge_node.media.speaker import CardSpeaker, WavSpeaker
+from edge_node.media.v4l2_source import V4l2Source
+from edge_node.media.video_publication import VideoPublication
+from edge_node.node.gates import AudioGate, VideoGate
+from edge_node.node.intercom import Intercom
+from edge_node.node.node import Node, Pieces
+from edge_node.node.outputs import NodeOutputs
+from edge_node.node.parts import background_part, microphone_part, panel_part, speaker_part, video_part
+from edge_node.node.publishing import Published, Publishing
+from edge_node.node.readings import MediaReadings
+from edge_node.node.supervisor import Part
+from edge_node.ports import AudioSink, AudioSource, Clock, Panel, Probe, VideoSource
+from edge_node.realtime import wire
+from edge_node.realtime.client import SignallingClient
+from edge_node.realtime.options import ReconnectOptions
+from edge_node.realtime.peer import MeteredPeer
+from edge_node.realtime.streams import MediaStream
+from edge_node.settings import Settings
+from edge_node.version import __version__
+
+RECONNECT = ReconnectOptions(initial_delay=0.3, max_delay=2.0, max_attempts=float("inf"))
+"""A node is whole again soon after its hub is; there is no crowd of clients on one door."""
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """What the node touches; the simulator puts its own in place. None: there shall be none."""
+
+    camera: VideoSource | None
+    microphone: AudioSource | None
+    speaker: AudioSink | None
+    panel: Panel
+    probe: Probe
+    connect: Callable[[str], Any] = wire.connect
+
+
+def build_node(settings: Settings) -> Node:
+    """A node on this machine's real devices, not yet started. Raises SettingsError."""
+    clock = SystemClock()
+    chosen = video_plan(settings)
+    return assemble(settings, real_devices(settings, chosen, clock), chosen, clock)
+
+
+def video_plan(settings: Settings) -> Plan:
+    """What this board can encode of what the settings ask for. Raises SettingsError with the reason when nothing."""
+    video = settings.video
+    profile = load_profile(settings.gpio.board, board_model())
+    wish = Wish(video.width_px, video.height_px, video.fps, video.max_kbps, hardware=video.source in ("camera", "auto"))
+    chosen = plan(board_limits(profile), wish)
+    if isinstance(chosen, Refusal):
+        raise SettingsError(f"video: {chosen.reason}")
+    return chosen
+
+
+def real_devices(settings: Settings, chosen: Plan, clock: Clock) -> Devices:
+    """The devices that the settings name."""
+    return Devices(
+        camera=_camera(settings, chosen, clock),
+        microphone=_microphone(settings.audio.microphone),
+        speaker=_speaker(settings.audio.speaker),
+        panel=make_panel(wiring(settings), settings.gpio.driver),
+        probe=LinuxProbe(state_dir=_state_dir()),
+    )
+
+
+def _state_dir() -> Path | None:
+    found = os.environ.get("STATE_DIRECTORY")
+    return Path(found) if found else None
+
+
+def _camera(settings: Settings, chosen: Plan, clock: Clock) -> VideoSource | None:
+    video = settings.video
+
+    def v4l2(device: str) -> VideoSource:
+        return V4l2Source(device, chosen.width_px, chosen.height_px, chosen.fps, clock)
+
+    def found(choice: Choice) -> VideoSource:
+        return CameraSource(chosen, clock) if choice.kind == "camera" else v4l2(choice.device or video.device)
+
+    match video.source:
+        case "none":
+            return None
+        case "auto":
+            return AutoSource(found)
+        case "camera":
+            return CameraSource(chosen, clock)
+        case "v4l2":
+            return v4l2(video.device)
+        case "rtsp":
+            return RtspSource(str(video.url))
+        case "file":
+            return FileSource(Path(str(video.file)), clock)
+        case "test":
+            return PatternSource(chosen.width_px, chosen.height_px, chosen.fps, clock)
+
+
+def _microphone(name: str) -> AudioSource | None:
+    kind, _, path = name.partition(":")
+    match kind:
+        case "none":
+            return None
+        case "test":
+            return ToneMicrophone()
+        case "file":
+            return FileMicrophone(Path(path))
+        case _:
+            return CardMicrophone(name)
+
+
+def _speaker(name: str) -> AudioSink | None:
+    kind, _, path = name.partition(":")
+    match kind:
+        case "none":
+            return None
+        case "file":
+            return WavSpeaker(Path(path))
+        case _:
+            return CardSpeaker(name)
+
+
+def wiring(settings: Settings) -> Wiring:
+    """The pins of the settings."""
+    gpio = settings.gpio
+    return Wiring(
+        buttons=[ButtonSpec(b.name, b.pin) for b in gpio.button],
+        leds=[LedSpec(led.name, led.pin) for led in gpio.led],
+        relays=[RelaySpec(r.name, r.pin) for r in gpio.relay],
+    )
+
+
+def call_config(settings: Settings) -> CallConfig:
+    """The call's part of the settings."""
+    call = settings.call
+    return CallConfig(
+        node_id=settings.node.id,
+        name=settings.node.name,
+        ring_s=call.ring_s,
+        max_talk_s=call.max_talk_s,
+        targets=call.targets,
+        sequential=call.hunt == "sequential",
+        auto_answer=call.auto_answer,
+        door=DoorPolicy(
+            doors=doors(settings), allow=settings.door.allow, require_signature=settings.door.require_signature
+        ),
+    )
+
+
+def doors(settings: Settings) -> tuple[str, ...]:
+    """The relays that open something."""
+    return tuple(relay.name for relay in settings.gpio.relay if relay.door)
+
+
+def rule_engine(settings: Settings) -> RuleEngine:
+    """The `[[rule]]` tables. Raises SettingsError with a sentence for each that drives nothing."""
+    outputs = RuleOutputs(
+        leds=[led.name for led in settings.gpio.led],
+        relays=[relay.name for relay in settings.gpio.relay],
+        doors=doors(settings),
+        patterns=tuple(PATTERNS),
+    )
+    parsed = [parse_rule(rule.on, rule.match, rule.do, outputs) for rule in settings.rule]
+    problems = [f"rule.{index}: {found}" for index, found in enumerate(parsed) if isinstance(found, str)]
+    if problems:
+        raise SettingsError(problems)
+    return RuleEngine(rule for rule in parsed if isinstance(rule, Rule))
+
+
+def credentials(settings: Settings) -> Mapping[str, Any]:
+    """Arguments for the clients: one credential, the origin, how to come back."""
+    from edge_node.host.tokens import token_provider
+
+    channel = settings.channel
+    key = channel.api_key.get_secret_value() if channel.api_key is not None else None
+    return {
+        "api_key": key,
+        "token_provider": None if key is not None else token_provider(channel),
+        "url": channel.url,
+        "allow_insecure_lan": channel.allow_insecure_lan,
+        "reconnect": RECONNECT,
+        "connect_retry": True,
+    }
+
+
+def assemble(settings: Settings, devices: Devices, chosen: Plan, clock: Clock) -> Node:
+    """Joins the pieces; on the event loop."""
+    rules = rule_engine(settings)
+    video = VideoPublication(chosen, clock, devices.camera)
+    audio = AudioPublication(clock)
+    playback = Playback(clock)
+    always = settings.audio.play == "always"
+    playback.allow(None if always else frozenset())
+    outputs = NodeOutputs(
+        panel=devices.panel,
+        leds=[led.name for led in settings.gpio.led],
+        doors={relay.name: relay.pulse_ms for relay in settings.gpio.relay},
+        patterns=INDICATOR_PATTERNS,
+        rules=rules,
+        gates=[
+            VideoGate(video, only_in_call=settings.video.publish == "call"),
+            AudioGate(audio, only_in_call=settings.audio.publish == "call"),
+        ],
+        allow_audio=(lambda peers: None) if always else playback.allow,
+        describe=lambda: description(settings),
+        clock=clock,
+    )
+    buttons = {button.name: button.action for button in settings.gpio.button}
+    intercom = Intercom(CallMachine(call_config(settings)), outputs, clock, buttons=buttons)
+    how = {**credentials(settings), "connect": devices.connect}
+    published = [Published(video.track, "camera")] if devices.camera is not None else []
+    if devices.microphone is not None:
+        published.append(Published(audio.track, "microphone"))
+    publishing = Publishing(
+        lambda: MeteredPeer(**how),
+        settings.channel.name,
+        settings.node.id,
+        published,
+        intercom,
+        on_audio=playback.add,
+        on_peer_gone=playback.remove,
+        on_change=lambda: node.changed(),
+        make_stream=lambda stream_id: MediaStream(id=stream_id),
+    )
+    node = Node(
+        Pieces(
+            settings=settings,
+            clock=clock,
+            intercom=intercom,
+            outputs=outputs,
+            publishing=publishing,
+            readings=MediaReadings(video, audio, playback, devices.microphone, devices.speaker),
+            probe=devices.probe,
+            devices=_parts(devices, intercom, outputs, video, audio, playback),
+            make_telemetry_client=lambda: SignallingClient(**how),
+        )
+    )
+    return node
+
+
+def _parts(
+    devices: Devices,
+    intercom: Intercom,
+    outputs: NodeOutputs,
+    video: VideoPublication,
+    audio: AudioPublication,
+    playback: Playback,
+) -> list[Part]:
+    parts = [panel_part(devices.panel, intercom.press, outputs.panel_ready, outputs.panel_gone)]
+    if devices.speaker is not None:
+        parts.append(speaker_part(devices.speaker, playback.pull))
+    if devices.microphone is not None:
+        parts += [background_part("sound", audio.run), microphone_part(devices.microphone, audio.block)]
+    if devices.camera is not None:
+        parts.append(video_part(devices.camera, video))
+    return parts
+
+
+def description(settings: Settings) -> Mapping[str, Any]:
+    """The node.description message."""
+    node = settings.node
+    return messages.description(
+        node=node.id,
+        name=node.name,
+        role=node.role,
+        version=__version__,
+        media={
+            "stream": f"node:{node.id}",
+            "video": settings.video.source != "none",
+            "microphone": settings.audio.microphone != "none",
+            "speaker": settings.audio.speaker != "none",
+        },
+        doors=doors(settings),
+        buttons=[button.name for button in settings.gpio.button],
+        capabilities={"call": True, "door": bool(doors(settings)), "signature": settings.door.require_signature},
+    )

@@ -1,0 +1,49 @@
+"""What is published only in a call, or not while muted."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Pausable(Protocol):
+    """A picture publication."""
+
+    def set_active(self, active: bool) -> None: ...
+
+
+class Mutable(Protocol):
+    """A sound publication."""
+
+    def set_open(self, is_open: bool) -> None: ...
+
+    def set_muted(self, muted: bool) -> None: ...
+
+
+class VideoGate:
+    """Pictures flow always, or in a call only; mute is about sound."""
+
+    def __init__(self, publication: Pausable, *, only_in_call: bool) -> None:
+        self._publication = publication
+        self._only_in_call = only_in_call
+        self.set_in_call(False)
+
+    def set_in_call(self, in_call: bool) -> None:
+        self._publication.set_active(in_call or not self._only_in_call)
+
+    def set_muted(self, muted: bool) -> None:
+        return
+
+
+class AudioGate:
+    """Sound flows always, or in a call only, and never while muted."""
+
+    def __init__(self, publication: Mutable, *, only_in_call: bool) -> None:
+        self._publication = publication
+        self._only_in_call = only_in_call
+        self.set_in_call(False)
+
+    def set_in_call(self, in_call: bool) -> None:
+        self._publication.set_open(in_call or not self._only_in_call)
+
+    def set_muted(self, muted: bool) -> None:
+        self._publication.set_muted(muted)
