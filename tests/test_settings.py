@@ -372,9 +372,16 @@ def test_pins_names_and_doors_fit_together() -> None:
     named = problem(with_(gpio={"relay": [relay, {"name": "door", "pin": "GPIO4"}]}))
     assert 'gpio.relay.1.name is "door", as another relay is' in named
     lost = problem(with_(gpio={"relay": [relay], "button": [{**button, "action": "open:dor"}]}))
-    assert lost.startswith(
-        'gpio.button.0.action opens "dor", but no [[gpio.relay]] has that name (did you mean "door"?)'
-    )
+    assert lost.startswith('gpio.button.0.action opens "dor", but no door has that name (did you mean "door"?)')
+    lamp = {"relay": [{**relay, "door": False}], "button": [button]}
+    assert "no door has that name" in problem(with_(gpio=lamp))
+
+
+def test_rules_pulse_relays_that_are_no_doors() -> None:
+    lamp = {"name": "lamp", "pin": "GPIO5", "door": False}
+    gpio = {"relay": [{"name": "door", "pin": "GPIO22"}, lamp]}
+    assert from_dict(with_(gpio=gpio, rule=[{"on": "call", "do": "relay:lamp=pulse"}])).rule[0].on == "call"
+    assert "may not open a door" in problem(with_(gpio=gpio, rule=[{"on": "call", "do": "relay:door=pulse"}]))
 
 
 def test_rules_drive_outputs_that_exist() -> None:

@@ -53,12 +53,14 @@ class Problems(ValueError):
 def rule_problems(settings: Settings) -> Iterator[Problem]:
     """Rules that drive an output which does not exist.
 
-    Which patterns a LED can show, the driver knows: any is taken here. So it is with relays that are doors.
+    Which patterns a LED can show, its driver knows: any is taken here.
     """
-    leds, relays = [led.name for led in settings.gpio.led], [relay.name for relay in settings.gpio.relay]
+    gpio = settings.gpio
+    leds, relays = [led.name for led in gpio.led], [relay.name for relay in gpio.relay]
+    doors = [relay.name for relay in gpio.relay if relay.door]
     for index, rule in enumerate(settings.rule):
         pattern = rule.do.partition("=")[2]
-        outputs = Outputs(leds=leds, relays=relays, patterns=[pattern] if pattern else [])
+        outputs = Outputs(leds=leds, relays=relays, doors=doors, patterns=[pattern] if pattern else [])
         if isinstance(found := parse_rule(rule.on, rule.match, rule.do, outputs), str):
             absent = rule.do.partition("=")[0].partition(":")[0] in ("led", "relay")
             yield Problem(f"rule.{index}.do", f"is refused: {found}", absent)

@@ -170,13 +170,14 @@ class GpioSettings(Section):
                 pins.setdefault(part.pin, key)
 
     def _doors(self) -> Iterator[Problem]:
-        relays = [relay.name for relay in self.relay]
+        doors = [relay.name for relay in self.relay if relay.door]
         for index, button in enumerate(self.button):
             if button.action.startswith(checks.OPEN):
                 door = button.action.removeprefix(checks.OPEN)
-                if door not in relays:
-                    reason = f'opens "{door}", but no [[gpio.relay]] has that name{checks.did_you_mean(door, relays)}'
-                    yield Problem(f"gpio.button.{index}.action", f"{reason}: add one, or name another", absent=True)
+                if door not in doors:
+                    reason = f'opens "{door}", but no door has that name{checks.did_you_mean(door, doors)}'
+                    key = f"gpio.button.{index}.action"
+                    yield Problem(key, f"{reason}: add a [[gpio.relay]] for it, or name another", absent=True)
 
 
 class RuleSettings(Section):
