@@ -74,10 +74,10 @@ class Emitter:
     """
 
     def __init__(self, name: str = "emitter") -> None:
-        self._handlers: dict[type[Any], list[tuple[Callable[[Any], Any], bool]]] = {}
-        self._streams: dict[type[Any], list[EventStream[Any]]] = {}
-        self._name = name
-        self._running: set[asyncio.Task[None]] = set()
+        self.__handlers: dict[type[Any], list[tuple[Callable[[Any], Any], bool]]] = {}
+        self.__streams: dict[type[Any], list[EventStream[Any]]] = {}
+        self.__name = name
+        self.__running: set[asyncio.Task[None]] = set()
 
     @overload
     def on(self, event_type: type[E]) -> Callable[[H], H]: ...
@@ -97,14 +97,14 @@ class Emitter:
 
     def _register(self, event_type: type[E], handler: H | None, *, once: bool) -> H | Callable[[H], H]:
         def add(wanted: H) -> H:
-            self._handlers.setdefault(event_type, []).append((wanted, once))
+            self.__handlers.setdefault(event_type, []).append((wanted, once))
             return wanted
 
         return add if handler is None else add(handler)
 
     def off(self, event_type: type[E], handler: Callable[[Any], Any]) -> None:
         """Removes the first registration of `handler`, by on() or once(); silent when there is none."""
-        rows = self._handlers.get(event_type, [])
+        rows = self.__handlers.get(event_type, [])
         for index, (known, _) in enumerate(rows):
             if known == handler:
                 del rows[index]
@@ -112,28 +112,28 @@ class Emitter:
 
     def listener_count(self, event_type: type[E]) -> int:
         """Handlers and open streams for this class."""
-        return len(self._handlers.get(event_type, [])) + len(self._streams.get(event_type, []))
+        return len(self.__handlers.get(event_type, [])) + len(self.__streams.get(event_type, []))
 
     def events(self, event_type: type[E], maxsize: int = DEFAULT_STREAM_SIZE) -> EventStream[E]:
         """A stream of the events of this class from now on."""
         stream: EventStream[E] = EventStream(maxsize, lambda s: self._forget(event_type, s))
-        self._streams.setdefault(event_type, []).append(stream)
+        self.__streams.setdefault(event_type, []).append(stream)
         return stream
 
     def _forget(self, event_type: type[Any], stream: EventStream[Any]) -> None:
-        streams = self._streams.get(event_type, [])
+        streams = self.__streams.get(event_type, [])
         if stream in streams:
             streams.remove(stream)
 
     def emit(self, event: object) -> None:
         """Hands `event` to everyone who asked for its class. Never raises."""
         kind = type(event)
-        for stream in list(self._streams.get(kind, [])):
+        for stream in list(self.__streams.get(kind, [])):
             stream.push(event)
-        for row in list(self._handlers.get(kind, [])):
+        for row in list(self.__handlers.get(kind, [])):
             handler, once = row
             if once:
-                rows = self._handlers.get(kind, [])
+                rows = self.__handlers.get(kind, [])
                 if row not in rows:
                     continue  # it ran, or was taken off, during this very dispatch
                 rows.remove(row)
@@ -146,22 +146,22 @@ class Emitter:
             log.exception("a handler for %s failed", type(event).__name__)
             return
         if inspect.isawaitable(result):
-            name = f"{self._name}:{type(event).__name__}"
+            name = f"{self.__name}:{type(event).__name__}"
             task = asyncio.get_running_loop().create_task(_run(result, name), name=name)
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self.__running.add(task)
+            task.add_done_callback(self.__running.discard)
 
     def release(self) -> None:
         """Ends all streams and forgets all handlers."""
-        for streams in list(self._streams.values()):
+        for streams in list(self.__streams.values()):
             for stream in list(streams):
                 stream.close()
-        self._streams.clear()
-        self._handlers.clear()
+        self.__streams.clear()
+        self.__handlers.clear()
 
     async def drain(self, grace_s: float = CLOSE_GRACE_S) -> None:
         """Gives running handlers grace_s to end, then cancels them. The calling handler itself is left alone."""
-        tasks = self._running - {asyncio.current_task()}
+        tasks = self.__running - {asyncio.current_task()}
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=grace_s)

@@ -98,7 +98,8 @@ def _msid(lines: Sequence[str]) -> tuple[str | None, str | None]:
         legacy = (line.split(" msid:", 1)[1] for line in lines if line.startswith("a=ssrc:") and " msid:" in line)
         text = next(legacy, "")
     ids = [word if len(word) <= MAX_ID_CHARS and word != "-" else None for word in text.split(" ") if word]
-    return (ids + [None, None])[0], (ids + [None, None])[1]
+    stream_id, track_id, *_ = [*ids, None, None]
+    return stream_id, track_id
 
 
 def bundle(session: Sequence[str]) -> list[str]:
@@ -154,23 +155,50 @@ def _is_dropped(line: str) -> bool:
     return line == "a=end-of-candidates" or (line.startswith("a=candidate:") and is_mdns(line))
 
 
-def accept_rejections(answer: str, offer: str) -> str:
-    """An answer in which each section rejected with port 0 became an inactive one.
+def stand_in(sdp: str, mids: Iterable[str] = (), own: str | None = None) -> str:
+    """A remote description whose rejected sections, and those named, became inactive ones that aiortc can apply.
 
-    aiortc refuses a whole answer over one rejected section; with this the others live on.
+    It refuses a whole description over one section that was rejected with port 0 or has no codec in common; with this
+    the others live on. The formats come from the same section of `own`, the description of this side, if there is one.
     """
-    session, sections = split(answer)
-    _, offered = split(offer)
-    healthy = next((s for i, s in enumerate(sections) if not _section(i, s).rejected), None)
-    if healthy is None:
-        return answer
+    session, sections = split(sdp)
+    named = set(mids)
+    read_all = [_section(index, lines) for index, lines in enumerate(sections)]
+    bad = [i for i, s in enumerate(read_all) if (s.rejected or s.mid in named) and s.kind in _STAND_IN]
+    healthy = next((lines for i, lines in enumerate(sections) if i not in bad and not read_all[i].rejected), None)
+    if healthy is None or not bad:
+        return sdp
     shared = [line for line in healthy if line.startswith(("a=ice-", "a=fingerprint:", "a=setup:"))]
-    for i, (lines, own) in enumerate(zip(sections, offered, strict=False)):
-        if not _section(i, lines).rejected or lines[0].startswith("m=application"):
-            continue
-        mid = _value(lines, "mid") or _value(own, "mid") or str(i)
-        formats = [line for line in own if _PER_FORMAT.match(line)]
-        sections[i] = [own[0], f"a=mid:{mid}", "a=inactive", "a=rtcp-mux", *formats, *shared]
+    offered = split(own)[1] if own else []
+    for i in bad:
+        formats = _STAND_IN[read_all[i].kind]
+        if i < len(offered) and offered[i][0].startswith(f"m={read_all[i].kind} "):
+            formats = [offered[i][0], *(line for line in offered[i] if _PER_FORMAT.match(line))]
+        mline = formats[0].split(" ")
+        mline[1] = "9"
+        sections[i] = [" ".join(mline), f"a=mid:{read_all[i].mid}", "a=inactive", "a=rtcp-mux", *formats[1:], *shared]
+    return join(session, sections)
+
+
+_STAND_IN = {
+    "audio": ["m=audio 9 UDP/TLS/RTP/SAVPF 0", "a=rtpmap:0 PCMU/8000"],
+    "video": ["m=video 9 UDP/TLS/RTP/SAVPF 97", "a=rtpmap:97 VP8/90000"],
+}
+
+
+def reject(sdp: str, mids: Iterable[str]) -> str:
+    """An own answer that rejects the named sections (RFC 9429 section 5.3.1: port 0, out of the bundle)."""
+    named = set(mids)
+    if not named:
+        return sdp
+    session, sections = split(sdp)
+    for lines in sections:
+        if _value(lines, "mid") in named:
+            words = lines[0].split(" ")
+            lines[0] = " ".join([words[0], "0", *words[2:]])
+    for i, line in enumerate(session):
+        if line.startswith("a=group:BUNDLE"):
+            session[i] = " ".join(word for word in line.split(" ") if word not in named)
     return join(session, sections)
 
 

@@ -1,0 +1,345 @@
+"""One aiortc peer connection, with the parts of aiortc that have no public handle (tests/contract pins them)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aioice.stun import TransactionError
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCRtpTransceiver,
+    RTCSessionDescription,
+)
+from aiortc.codecs import CODECS, is_rtx
+from aiortc.rtcconfiguration import RTCIceTransportPolicy
+from aiortc.rtcicetransport import RTCIceTransport
+from aiortc.rtcpeerconnection import find_common_codecs
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from aiortc.rtcrtpsender import RTCEncodedFrame
+from aiortc.sdp import SessionDescription, candidate_from_sdp
+
+from edge_node.protocol import sdp as text
+from edge_node.protocol.payloads import IceServerConfig
+from edge_node.realtime.feed import Feed, Outgoing, SenderEncoder
+from edge_node.realtime.received import PassThrough, Router
+
+log = logging.getLogger(__name__)
+
+# aioice waits 5 s for a silent STUN or TURN server; both sides gather one after the other.
+GATHER_TIMEOUT_S = 0.5
+CLOSE_TIMEOUT_S = 2.0
+NO_STREAM = "-"  # RFC 8830 section 2
+
+
+class Outlet:
+    """The sending half of one transceiver: its sender lives as long as the connection, its source changes."""
+
+    def __init__(self, transceiver: RTCRtpTransceiver) -> None:
+        self.transceiver = transceiver
+        self.outgoing: Outgoing | None = None
+        self.feed = Feed(transceiver.kind)
+        self.encoder = SenderEncoder(self.feed)
+        _hook_sender(transceiver.sender, self.feed, self.encoder)
+
+    def plug(self, outgoing: Outgoing | None) -> None:
+        """Sends something else; the description that says so is the caller's duty."""
+        self.outgoing = outgoing
+        self.feed.plug(outgoing)
+        self.name(outgoing)
+
+    def name(self, outgoing: Outgoing | None) -> None:
+        sender = self.transceiver.sender
+        if outgoing is not None:
+            sender._track_id = outgoing.id
+            sender._stream_id = outgoing.stream_id or NO_STREAM
+
+    @property
+    def sends(self) -> bool:
+        """Sending here has been negotiated."""
+        return self.transceiver.currentDirection in ("sendrecv", "sendonly")
+
+
+def _hook_sender(sender: RTCRtpSender, feed: Feed, encoder: SenderEncoder) -> None:
+    sender.replaceTrack(feed)
+
+    async def next_frame(codec: RTCRtpCodecParameters) -> RTCEncodedFrame | None:
+        data = await feed.recv()
+        coded = await encoder.coded(data, codec) if sender._enabled else None
+        if coded is None:
+            return None
+        return RTCEncodedFrame(coded.payloads, coded.timestamp, coded.level_dbov)  # type: ignore[arg-type]
+
+    # Stock aiortc takes PLI and FIR for frames only and REMB for its own encoder only: coded tracks never hear of them.
+    sender._next_encoded_frame = next_frame  # type: ignore[method-assign]
+    sender._send_keyframe = encoder.ask_keyframe  # type: ignore[method-assign]
+    sender._RTCRtpSender__encoder = encoder  # type: ignore[attr-defined]
+
+
+def _same_codec(mime_type: str, codec: RTCRtpCodecParameters) -> bool:
+    return codec.mimeType.lower() == mime_type.lower()
+
+
+def _only(codecs: Sequence[RTCRtpCodecParameters], mime_type: str) -> list[RTCRtpCodecParameters]:
+    """Of these, one codec's, with their retransmission formats."""
+    wanted = [c for c in codecs if _same_codec(mime_type, c)]
+    types = {c.payloadType for c in wanted}
+    return [c for c in codecs if c in wanted or (is_rtx(c) and c.parameters.get("apt") in types)]
+
+
+class PeerLink:
+    """One RTCPeerConnection on one shared transport (max-bundle); ICE servers always explicit.
+
+    `on_state` hears the connection state, `on_channel` each data channel the other side opens.
+    """
+
+    def __init__(
+        self,
+        ice_servers: Sequence[IceServerConfig],
+        relay_only: bool,
+        on_state: Callable[[PeerLink, str], None],
+        on_channel: Callable[[Any], None],
+    ) -> None:
+        # Without explicit servers aiortc asks a public STUN server and waits 5 s for it.
+        servers = [RTCIceServer(urls=s.urls, username=s.username, credential=s.credential) for s in ice_servers]
+        policy = RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL
+        self.pc = RTCPeerConnection(
+            RTCConfiguration(iceServers=servers, iceTransportPolicy=policy, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        )
+        self.outlets: list[Outlet] = []
+        self._rejected: set[str] = set()
+        self._before_offer: list[tuple[Any, ...]] = []
+        self.pc.on("connectionstatechange", lambda: on_state(self, self.pc.connectionState))
+        self.pc.on("datachannel", on_channel)
+
+    # Sending
+
+    def outlet(self, transceiver: RTCRtpTransceiver) -> Outlet | None:
+        return next((o for o in self.outlets if o.transceiver is transceiver), None)
+
+    def _outlet_for(self, transceiver: RTCRtpTransceiver) -> Outlet:
+        outlet = self.outlet(transceiver)
+        if outlet is None:
+            outlet = Outlet(transceiver)
+            self.outlets.append(outlet)
+        return outlet
+
+    def add(self, outgoing: Outgoing, transceiver: RTCRtpTransceiver | None, *, receive: bool) -> Outlet:
+        """Sends a track, on this transceiver or on a new one; takes effect with the next offer or answer."""
+        if transceiver is None:
+            transceiver = self.pc.addTransceiver(outgoing.kind)
+        outlet = self._outlet_for(transceiver)
+        transceiver.direction = "sendrecv" if receive else "sendonly"
+        mime = outgoing.mime_type
+        capabilities = RTCRtpSender.getCapabilities(outgoing.kind).codecs
+        wanted = [c for c in capabilities if mime is None or _same_codec(mime, c) or is_rtx(c)]  # type: ignore[arg-type]
+        transceiver.setCodecPreferences(wanted if mime is not None else [])
+        if mime is not None and transceiver._codecs:
+            transceiver._codecs = _only(transceiver._codecs, mime) or transceiver._codecs
+        outlet.plug(outgoing)
+        return outlet
+
+    def can_send(self, outgoing: Outgoing, transceiver: RTCRtpTransceiver) -> bool:
+        """The codec of this track is among those the other side takes there."""
+        mime = outgoing.mime_type
+        return mime is None or not transceiver._codecs or bool(_only(transceiver._codecs, mime))
+
+    def remove(self, outlet: Outlet, *, receive: bool) -> None:
+        outlet.plug(None)
+        outlet.transceiver.direction = "recvonly" if receive else "inactive"
+
+    # Descriptions
+
+    def described(self) -> list[str]:
+        """The descriptions in force, the other side's first."""
+        both = (self.pc.remoteDescription, self.pc.localDescription)
+        return [d.sdp for d in both if d is not None]
+
+    async def offer(self, earlier: Sequence[str] = ()) -> str:
+        """Makes an offer and returns it with all candidates; `earlier`: descriptions whose numbers it has to keep."""
+        self._before_offer = [
+            (t, t._codecs, t._headerExtensions, t.mid, t._get_mline_index()) for t in self.pc.getTransceivers()
+        ]
+        offer = await self.pc.createOffer()
+        pinned = text.pin(offer.sdp, [*self.described(), *earlier])
+        return await self._set_local("offer", pinned)
+
+    async def answer(self) -> str:
+        """Answers the offer applied last."""
+        for transceiver in self.pc.getTransceivers():
+            if transceiver._offerDirection is None:  # not in the offer: aiortc would fail on it
+                transceiver._offerDirection = "inactive"
+        answer = await self.pc.createAnswer()
+        return text.reject(await self._set_local("answer", answer.sdp), self._rejected)
+
+    async def _set_local(self, kind: str, sdp: str) -> str:
+        self._limit_gathering()
+        await self.pc.setLocalDescription(RTCSessionDescription(sdp=sdp, type=kind))
+        return self.pc.localDescription.sdp
+
+    async def apply_offer(self, sdp: str) -> list[text.Section]:
+        """Applies the other side's offer and returns its sections."""
+        for transceiver in self.pc.getTransceivers():
+            if transceiver.mid is None:
+                transceiver.setCodecPreferences([])
+        clean = text.for_one_transport(sdp)
+        foreign = self._without_common_codec(clean)
+        sections = [s for s in text.read(clean) if s.mid not in foreign]
+        self._rejected = {s.mid for s in text.read(clean) if s.rejected} | foreign
+        return await self._apply("offer", text.stand_in(clean, foreign, self._own()), sections)
+
+    async def apply_answer(self, sdp: str) -> list[text.Section]:
+        """Applies the other side's answer and returns its sections."""
+        clean = text.for_one_transport(sdp)
+        return await self._apply("answer", text.stand_in(clean, (), self._own()), text.read(clean))
+
+    def _own(self) -> str | None:
+        return None if self.pc.localDescription is None else self.pc.localDescription.sdp
+
+    def _without_common_codec(self, sdp: str) -> set[str]:
+        parsed = SessionDescription.parse(text.stand_in(sdp, (), self._own()))
+        return {
+            media.rtp.muxId
+            for media in parsed.media
+            if media.kind in CODECS and not find_common_codecs(CODECS[media.kind], media.rtp.codecs)
+        }
+
+    async def _apply(self, kind: str, sdp: str, sections: list[text.Section]) -> list[text.Section]:
+        # aiortc, when bundling, stops the transport of every section but the first, even if it is the shared one.
+        for holder in (*self.pc.getTransceivers(), self.pc.sctp):
+            if holder is not None:
+                holder._bundled = True
+        await self.pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type=kind))
+        for transceiver in self.pc.getTransceivers():
+            _bound_receiver(transceiver)
+        return sections
+
+    def router(self, mid: str) -> Router | None:
+        """Where the frames of this section arrive."""
+        for transceiver in self.pc.getTransceivers():
+            if transceiver.mid == mid and transceiver.receiver.track is not None:
+                queue: Any = transceiver.receiver.track._queue  # type: ignore[attr-defined]
+                return queue if isinstance(queue, Router) else None
+        return None
+
+    def rollback(self) -> None:
+        """Takes the offer made last back: aiortc has no rollback (RFC 9429 section 4.1.10.2)."""
+        pc: Any = self.pc
+        pc._RTCPeerConnection__setSignalingState("stable")
+        pc._RTCPeerConnection__pendingLocalDescription = None
+        for transceiver, codecs, extensions, mid, index in self._before_offer:
+            transceiver._codecs, transceiver._headerExtensions = codecs, extensions
+            if mid is None:
+                transceiver._set_mid(None)
+                transceiver._set_mline_index(index)
+        described = [s.mid for sdp in self.described() for s in text.read(sdp)]
+        if pc.sctp is not None and pc.sctp.mid not in described:
+            pc.sctp.mid = None
+
+    # ICE
+
+    def _ice(self) -> RTCIceTransport | None:
+        for transceiver in self.pc.getTransceivers():
+            return transceiver.receiver.transport.transport
+        return None if self.pc.sctp is None else self.pc.sctp.transport.transport
+
+    def _limit_gathering(self) -> None:
+        ice = self._ice()
+        if ice is None:
+            return
+        connection: Any = ice.iceGatherer._connection
+        if hasattr(connection.get_component_candidates, "limited"):
+            return
+        stock = connection.get_component_candidates
+
+        async def limited(component: int, addresses: list[str], timeout: float = GATHER_TIMEOUT_S) -> Any:
+            # A machine without a network still has itself to talk to.
+            return await stock(component, addresses or ["127.0.0.1"], min(timeout, GATHER_TIMEOUT_S))
+
+        limited.limited = True  # type: ignore[attr-defined]
+        connection.get_component_candidates = limited
+
+    async def add_candidate(self, line: str) -> None:
+        """Adds a trickled candidate (the attribute's value). Raises ValueError when it cannot be read."""
+        if text.is_mdns(line):
+            return
+        try:
+            candidate = candidate_from_sdp(line)
+        except (AssertionError, ValueError, IndexError):
+            raise ValueError("an ICE candidate that cannot be read") from None
+        ice = self._ice()
+        if ice is not None:
+            # Never an end-of-candidates: aioice would give up at once when all candidates had hidden addresses.
+            await ice.addRemoteCandidate(candidate)
+
+    async def ping(self, timeout_s: float) -> float | None:
+        """Asks the far end of the selected path for a sign of life (RFC 7675): seconds it took, None without one."""
+        ice = self._ice()
+        connection: Any = None if ice is None else ice._connection
+        pair = connection._nominated.get(1) if connection is not None else None
+        if pair is None or self.pc.connectionState != "connected":
+            return None
+        request = connection.build_request(pair, nominate=False)
+        key = connection.remote_password.encode()
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await pair.protocol.request(request, pair.remote_addr, integrity_key=key, retransmissions=2)
+        except (TransactionError, TimeoutError, OSError):
+            return None
+        return time.monotonic() - began
+
+    # The end
+
+    async def close(self) -> None:
+        """Closes within CLOSE_TIMEOUT_S, also when the other side is silent."""
+        for outlet in self.outlets:
+            outlet.feed.stop()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self.pc.close()
+        except TimeoutError:
+            log.warning("a peer connection did not close within %g s", CLOSE_TIMEOUT_S)
+        except Exception:
+            log.warning("a peer connection closed badly", exc_info=True)
+        self.pc.remove_all_listeners()
+
+
+def _bound_receiver(transceiver: RTCRtpTransceiver) -> None:
+    """Bounds what aiortc leaves unbounded: the queue of a received track; audio loses its fixed 80 ms of delay."""
+    receiver: Any = transceiver.receiver
+    if receiver.track is None or isinstance(receiver.track._queue, Router):
+        return
+    receiver.track._queue = Router()
+    if transceiver.kind == "audio":
+        receiver._RTCRtpReceiver__jitter_buffer = PassThrough()
+
+
+def stats_of(reports: Sequence[Any]) -> dict[str, Any]:
+    """What getStats knows, summed up: bytes each way, and the worst loss, round trip and jitter of the senders."""
+    found: dict[str, Any] = {"sent_bytes": 0, "received_bytes": 0, "rtt_ms": None, "loss_percent": None}
+    found["jitter_ms"] = None
+    clock_hz = {"audio": 48_000, "video": 90_000}
+    for report in reports:
+        if report.type == "transport":
+            found["sent_bytes"], found["received_bytes"] = report.bytesSent, report.bytesReceived
+        elif report.type == "remote-inbound-rtp":
+            _worst(found, "loss_percent", report.fractionLost * 100 / 256)
+            _worst(found, "jitter_ms", report.jitter * 1000 / clock_hz[report.kind])
+            if report.roundTripTime is not None:
+                _worst(found, "rtt_ms", max(0.0, report.roundTripTime * 1000))
+        elif report.type == "inbound-rtp":
+            _worst(found, "jitter_ms", report.jitter * 1000 / clock_hz[report.kind])
+    return found
+
+
+def _worst(found: dict[str, Any], name: str, value: float) -> None:
+    value = round(value, 2)
+    found[name] = value if found[name] is None else max(found[name], value)

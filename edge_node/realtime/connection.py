@@ -1,0 +1,522 @@
+"""The peer connection to one remote peer, negotiated, kept and built anew by one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, assert_never
+
+from aiortc import RTCRtpTransceiver
+
+from edge_node.aio.tasks import TaskGroup, cancel_and_wait
+from edge_node.errors import MeteredRealtimeError
+from edge_node.protocol import negotiation as n
+from edge_node.protocol import payloads, sdp
+from edge_node.protocol.payloads import IceServerConfig
+from edge_node.realtime.aiortc_adapter import Outlet, PeerLink, stats_of
+from edge_node.realtime.events import PeerConnectionState
+from edge_node.realtime.feed import Outgoing
+from edge_node.realtime.received import ReceivedTrack
+
+log = logging.getLogger(__name__)
+
+INBOX_SIZE = 512
+CANDIDATES_PER_GENERATION = 200
+ALIVE_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RtcOptions:
+    """How connections are made; `receive` names the kinds of media that are taken."""
+
+    ice_servers: tuple[IceServerConfig, ...] = ()
+    relay_only: bool = False
+    receive: frozenset[str] = frozenset({"audio", "video"})
+
+
+class ConnectionListener(Protocol):
+    """Who hears what a connection does; called from its worker, must not block."""
+
+    def on_state(self, state: PeerConnectionState) -> None: ...
+    def on_track(self, track: ReceivedTrack, section: sdp.Section, sections: Sequence[sdp.Section]) -> None: ...
+    def on_track_gone(self, track: ReceivedTrack) -> None: ...
+    def on_rebuilt(self) -> None: ...
+    def on_data_channel(self, channel: Any) -> None: ...
+    def on_negotiation_error(self, error: Exception) -> None: ...
+    def on_candidate_error(self, error: Exception) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _LinkState:
+    link: PeerLink
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """See whether the connection still works, and build it anew if not."""
+
+
+_Signal = payloads.Description | payloads.Candidate | payloads.EndOfCandidates
+_Item = _Signal | _LinkState | _Check | n.Changed | n.Renew
+
+
+class Connection:
+    """Everything that touches the peer connection happens in one worker, one thing after the other.
+
+    `tracks()` gives what is to be sent now; `send(payload)` carries a signal to the other side and raises
+    MeteredRealtimeError when it cannot. The inbox holds INBOX_SIZE items; overflow rule: the newest is dropped and
+    counted in `dropped`.
+    """
+
+    def __init__(
+        self,
+        *,
+        polite: bool,
+        options: Callable[[], RtcOptions],
+        tracks: Callable[[], Sequence[Outgoing]],
+        send: Callable[[Mapping[str, Any]], Awaitable[None]],
+        listener: ConnectionListener,
+        name: str,
+    ) -> None:
+        self.polite = polite
+        self._options = options
+        self._tracks = tracks
+        self._send = send
+        self.listener = listener
+        self._name = name
+        self._negotiation = n.Negotiation(polite=polite)
+        self._link: PeerLink | None = None
+        self._inbox: deque[_Item] = deque()
+        self._wake = asyncio.Event()
+        self._work = TaskGroup(f"connection {name}")
+        self._worker: asyncio.Task[None] | None = None
+        self._closed = False
+        self._state: PeerConnectionState = "idle"
+        self._been_up = False
+        self._received: dict[str, tuple[sdp.Section, ReceivedTrack]] = {}
+        self._refused: set[str] = set()
+        self._earlier: list[str] = []
+        self._early: list[payloads.Candidate] = []
+        self._candidates = 0
+        self._ignoring = False
+        self._primary_mid: str | None = None
+        self.dropped = 0
+
+    @property
+    def state(self) -> PeerConnectionState:
+        return self._state
+
+    @property
+    def pc(self) -> Any:
+        """The RTCPeerConnection of now; another one after a rebuild. None before there is any."""
+        return None if self._link is None else self._link.pc
+
+    @property
+    def is_up(self) -> bool:
+        return self._link is not None and self._link.pc.connectionState == "connected"
+
+    # From outside
+
+    def changed(self) -> None:
+        """The tracks to send changed."""
+        self._post(n.Changed())
+
+    def signal(self, payload: _Signal) -> None:
+        """The other side said this."""
+        self._post(payload)
+
+    def check(self) -> None:
+        """The signalling was away: goes on if the connection still works, else builds it anew."""
+        self._post(_Check())
+
+    def renew(self) -> None:
+        """Builds the connection anew."""
+        self._post(n.Renew())
+
+    def create_data_channel(self, label: str, **kwargs: Any) -> Any:
+        """A raw data channel on the connection of now."""
+        channel = self._ensure_link().pc.createDataChannel(label, **kwargs)
+        self.changed()
+        return channel
+
+    def replace(self, old_id: str, new: Outgoing) -> None:
+        """Sends another track in place of one, without a new description. Raises MeteredRealtimeError if it cannot."""
+        link = self._link
+        outlet = None if link is None else self._outlet_of(link, old_id)
+        if link is None or outlet is None:
+            self.changed()
+            return
+        if not link.can_send(new, outlet.transceiver):
+            raise MeteredRealtimeError(f"the connection was negotiated for another codec than {new.mime_type}")
+        outlet.plug(new)
+
+    async def stats(self) -> dict[str, Any]:
+        """The figures of aiortc_adapter.stats_of, or an empty mapping while there is no connection."""
+        link = self._link
+        if link is None or not self.is_up:
+            return {}
+        found = stats_of(list((await link.pc.getStats()).values()))
+        if found["rtt_ms"] is None:
+            rtt_s = await link.ping(ALIVE_TIMEOUT_S)
+            found["rtt_ms"] = None if rtt_s is None else round(rtt_s * 1000, 2)
+        return found
+
+    async def close(self) -> None:
+        """Ends it; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        await cancel_and_wait(self._worker)
+        self._end_received()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+        await self._work.close()
+        self._enter("closed")
+
+    # The worker
+
+    def _post(self, item: _Item) -> None:
+        if self._closed:
+            return
+        if isinstance(item, n.Changed | _Check) and item in self._inbox:
+            return
+        if len(self._inbox) >= INBOX_SIZE:
+            self.dropped += 1
+            return
+        self._inbox.append(item)
+        self._wake.set()
+        if self._worker is None:
+            self._worker = self._work.spawn(self._run(), "worker")
+
+    async def _run(self) -> None:
+        while True:
+            item = await self._next()
+            try:
+                if item is None:
+                    await self._carry_out(self._negotiation.tick(_now()))
+                else:
+                    await self._take(item)
+            except Exception:
+                log.exception("%s: the connection is built anew after this", self._name)
+                await self._handle(n.Down())
+
+    async def _next(self) -> _Item | None:
+        """The next item; None when the negotiation's deadline passed first."""
+        deadline = self._negotiation.deadline
+        while not self._inbox:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._wake.wait()
+            except TimeoutError:
+                return None
+        return self._inbox.popleft()
+
+    async def _take(self, item: _Item) -> None:
+        match item:
+            case payloads.Description():
+                await self._description(item)
+            case payloads.Candidate():
+                await self._candidate(item)
+            case payloads.EndOfCandidates():
+                pass
+            case _LinkState(link, state):
+                if link is self._link:
+                    await self._link_state(state)
+            case _Check():
+                if not await self._works():
+                    await self._handle(n.Renew())
+                elif self._link is not None and self._unsatisfied(self._link):
+                    await self._handle(n.Changed())
+            case n.Changed() | n.Renew():
+                await self._handle(item)
+            case _ as never:
+                assert_never(never)
+
+    async def _works(self) -> bool:
+        if self._link is None or not self._negotiation.settled:
+            # Nothing was ever exchanged: there is nothing to lose, and something to begin only if there are tracks.
+            return self._link is None and not self._tracks()
+        return await self._link.ping(ALIVE_TIMEOUT_S) is not None
+
+    async def _handle(self, event: n.NegotiationEvent) -> None:
+        await self._carry_out(self._negotiation.handle(event, _now()))
+
+    async def _carry_out(self, effects: list[n.NegotiationEffect], taken: str = "") -> None:
+        for effect in effects:
+            match effect:
+                case n.MakeOffer(fresh):
+                    await self._make_offer(fresh)
+                case n.TakeOffer(fresh, rollback):
+                    await self._take_offer(taken, fresh, rollback)
+                case n.TakeAnswer():
+                    await self._take_answer(taken)
+                case n.Ignore(reason):
+                    log.debug("%s: ignored a description: %s", self._name, reason)
+                    self._ignoring = True
+                case n.GiveUp(attempts):
+                    text = f"no connection to peer {self._name} came about in {attempts} attempts"
+                    self.listener.on_negotiation_error(MeteredRealtimeError(text))
+                case _ as never:
+                    assert_never(never)
+
+    async def _description(self, description: payloads.Description) -> None:
+        self._ignoring = False
+        fragment = sdp.ufrag(description.sdp)
+        event = n.OfferReceived(fragment) if description.type == "offer" else n.AnswerReceived(fragment)
+        await self._carry_out(self._negotiation.handle(event, _now()), description.sdp)
+
+    async def _link_state(self, state: str) -> None:
+        if state == "connected":
+            self._been_up = True
+            self._enter("connected")
+            await self._handle(n.Up())
+        elif state in ("failed", "closed"):
+            self._enter("reconnecting" if self._been_up else "connecting")
+            await self._handle(n.Down())
+        elif state == "connecting" and self._state == "idle":
+            self._enter("connecting")
+
+    def _enter(self, state: PeerConnectionState) -> None:
+        if state == self._state or (self._state == "reconnecting" and state == "connecting"):
+            return
+        self._state = state
+        self.listener.on_state(state)
+
+    # Offers and answers
+
+    async def _make_offer(self, fresh: bool) -> None:
+        link = self._renew_link() if fresh else self._ensure_link()
+        try:
+            self._attach_for_offer(link, fresh)
+            if not link.pc.getTransceivers() and link.pc.sctp is None:
+                await self._handle(n.OfferSkipped())
+                return
+            text = await link.offer(self._earlier)
+            await self._send(payloads.description("offer", text))
+            await self._send(payloads.end_of_candidates())
+        except Exception as err:
+            await self._failed(err, n.OfferFailed())
+            return
+        self._enter("connecting")
+        await self._handle(n.OfferSent())
+
+    async def _take_offer(self, text: str, fresh: bool, rollback: bool) -> None:
+        link = self._renew_link() if fresh else self._ensure_link()
+        try:
+            if rollback:
+                link.rollback()
+            sections = await link.apply_offer(text)
+            self._begin_generation(text)
+            self._enter("connecting")
+            self._announce(link, sections)
+            self._attach_for_answer(link, sections)
+            answer = await link.answer()
+            await self._flush_candidates(link)
+            await self._send(payloads.description("answer", answer))
+            await self._send(payloads.end_of_candidates())
+        except Exception as err:
+            await self._failed(err, n.AnswerFailed(usable=link.pc.signalingState == "stable"))
+            return
+        await self._exchanged(link, n.Answered)
+
+    async def _take_answer(self, text: str) -> None:
+        link = self._ensure_link()
+        try:
+            sections = await link.apply_answer(text)
+            self._begin_generation(text)
+            self._announce(link, sections)
+            await self._flush_candidates(link)
+        except Exception as err:
+            await self._failed(err, n.OfferFailed())
+            return
+        await self._exchanged(link, n.Accepted)
+
+    async def _exchanged(self, link: PeerLink, event: type[n.Answered] | type[n.Accepted]) -> None:
+        for outlet in link.outlets:
+            outlet.feed.gate(outlet.sends)
+        await self._handle(event(satisfied=not self._unsatisfied(link)))
+
+    async def _failed(self, err: Exception, event: n.OfferFailed | n.AnswerFailed) -> None:
+        if not isinstance(err, MeteredRealtimeError):  # the signalling is away or the peer gone: retried, not news
+            log.warning("%s: negotiation failed: %r", self._name, err)
+            self.listener.on_negotiation_error(err)
+        await self._handle(event)
+
+    def _begin_generation(self, text: str) -> None:
+        self._candidates = 0
+        self._primary_mid = sdp.primary_mid(text)
+
+    # Candidates
+
+    async def _candidate(self, candidate: payloads.Candidate) -> None:
+        if self._ignoring or self._candidates >= CANDIDATES_PER_GENERATION:
+            return
+        self._candidates += 1
+        link = self._link
+        if link is None or link.pc.remoteDescription is None:
+            self._early.append(candidate)
+        else:
+            await self._add_candidate(link, candidate)
+
+    async def _flush_candidates(self, link: PeerLink) -> None:
+        early, self._early = self._early, []
+        for candidate in early:
+            await self._add_candidate(link, candidate)
+
+    async def _add_candidate(self, link: PeerLink, candidate: payloads.Candidate) -> None:
+        other = candidate.mid is not None and self._primary_mid is not None and candidate.mid != self._primary_mid
+        if other or (candidate.mid is None and candidate.index not in (None, 0)):
+            return  # of a transport that bundling gave up
+        try:
+            await link.add_candidate(candidate.line)
+        except Exception as err:
+            self.listener.on_candidate_error(err)
+
+    # What is sent
+
+    def _outlet_of(self, link: PeerLink, track_id: str) -> Outlet | None:
+        return next((o for o in link.outlets if o.outgoing is not None and o.outgoing.id == track_id), None)
+
+    def _detach_removed(self, link: PeerLink) -> list[Outgoing]:
+        """Silences what is no longer to be sent; returns what is not sent yet."""
+        wanted = {track.id: track for track in self._tracks()}
+        self._refused &= set(wanted)
+        for outlet in link.outlets:
+            if outlet.outgoing is not None and outlet.outgoing.id not in wanted:
+                link.remove(outlet, receive=outlet.transceiver.kind in self._options().receive)
+        return [t for t in wanted.values() if t.id not in self._refused and self._outlet_of(link, t.id) is None]
+
+    def _is_free(self, link: PeerLink, transceiver: RTCRtpTransceiver, kind: str) -> bool:
+        outlet = link.outlet(transceiver)
+        return transceiver.kind == kind and not transceiver.stopped and (outlet is None or outlet.outgoing is None)
+
+    def _attach_for_offer(self, link: PeerLink, fresh: bool) -> None:
+        receive = self._options().receive
+        missing = self._detach_removed(link)
+        taken = {s.mid for text in link.described()[:1] for s in sdp.read(text) if s.receives}
+        for track in missing:
+            free = (t for t in link.pc.getTransceivers() if self._is_free(link, t, track.kind))
+            usable = (t for t in free if (t.mid is None or t.mid in taken) and link.can_send(track, t))
+            link.add(track, next(usable, None), receive=track.kind in receive)
+        if fresh and self._earlier:  # what the other side sent before has a place in the new connection as well
+            sent = [s.kind for s in sdp.read(self._earlier[0]) if s.sends and s.kind in receive]
+            for kind in ("audio", "video"):
+                have = sum(t.kind == kind for t in link.pc.getTransceivers())
+                for _ in range(sent.count(kind) - have):
+                    link.pc.addTransceiver(kind, direction="recvonly")
+
+    def _attach_for_answer(self, link: PeerLink, sections: Sequence[sdp.Section]) -> None:
+        receive = self._options().receive
+        missing = self._detach_removed(link)
+        by_mid = {t.mid: t for t in link.pc.getTransceivers()}
+        for section in sections:
+            transceiver = by_mid.get(section.mid)
+            if transceiver is None or section.kind not in ("audio", "video"):
+                continue
+            free = self._is_free(link, transceiver, section.kind)
+            if free:
+                transceiver.direction = "recvonly" if section.kind in receive else "inactive"
+            if not free or not section.receives:
+                continue
+            track = next((t for t in missing if t.kind == section.kind), None)
+            if track is None:
+                continue
+            missing.remove(track)
+            if link.can_send(track, transceiver):
+                link.add(track, transceiver, receive=section.kind in receive)
+            else:
+                self._refuse(track)
+
+    def _refuse(self, track: Outgoing) -> None:
+        self._refused.add(track.id)
+        text = f"peer {self._name} cannot take {track.mime_type}: it does not get this {track.kind} track"
+        self.listener.on_negotiation_error(MeteredRealtimeError(text))
+
+    def _unsatisfied(self, link: PeerLink) -> bool:
+        """Something to be sent did not find its place in the last exchange."""
+        for track in self._tracks():
+            if track.id in self._refused:
+                continue
+            outlet = self._outlet_of(link, track.id)
+            if outlet is None:
+                return True
+            if not outlet.sends:
+                if outlet.transceiver.currentDirection is not None and track.mime_type is not None:
+                    self._refuse(track)
+                    continue
+                return True
+        wanted = {t.id for t in self._tracks()}
+        if any(o.outgoing is not None and o.outgoing.id not in wanted for o in link.outlets):
+            return True
+        return link.pc.sctp is not None and link.pc.sctp.mid is None
+
+    # What is received
+
+    def _announce(self, link: PeerLink, sections: Sequence[sdp.Section]) -> None:
+        receive = self._options().receive
+        for section in sections:
+            router = link.router(section.mid) if section.kind in receive else None
+            known = self._received.get(section.mid)
+            same = known is not None and _names(known[0]) == _names(section)
+            if section.sends and router is not None and not same:
+                self._retire(section.mid)
+                track = ReceivedTrack(section.kind, section.track_id)
+                router.track = track
+                self._received[section.mid] = (section, track)
+                self.listener.on_track(track, section, sections)
+            elif not section.sends:
+                self._retire(section.mid)
+
+    def _retire(self, mid: str) -> None:
+        known = self._received.pop(mid, None)
+        if known is not None:
+            known[1].stop()
+            self.listener.on_track_gone(known[1])
+
+    def _end_received(self) -> None:
+        received, self._received = self._received, {}
+        for _, track in received.values():
+            track.stop()
+
+    # The peer connection
+
+    def _ensure_link(self) -> PeerLink:
+        if self._link is None:
+            options = self._options()
+            self._link = PeerLink(options.ice_servers, options.relay_only, self._on_link_state, self._on_channel)
+        return self._link
+
+    def _renew_link(self) -> PeerLink:
+        old, self._link = self._link, None
+        self._early = []
+        self._refused = set()
+        if old is not None:
+            described = old.described()
+            self._earlier = described or self._earlier
+            self.listener.on_rebuilt()
+            self._end_received()
+            if self._been_up:
+                self._enter("reconnecting")
+            self._work.spawn(old.close(), "close-old")
+        return self._ensure_link()
+
+    def _on_link_state(self, link: PeerLink, state: str) -> None:
+        self._post(_LinkState(link, state))
+
+    def _on_channel(self, channel: Any) -> None:
+        if not self._closed:
+            self.listener.on_data_channel(channel)
+
+
+def _names(section: sdp.Section) -> tuple[str | None, str | None]:
+    return section.stream_id, section.track_id
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,124 @@
+"""The tracks this peer sends to everyone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+
+from edge_node.errors import MeteredPeerStateError
+from edge_node.ports import ViewableTrack
+from edge_node.protocol.payloads import TrackMeta
+from edge_node.realtime.feed import Outgoing
+from edge_node.realtime.relay import Relay
+from edge_node.realtime.streams import MediaStream, StreamMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTrack:
+    """A track with what is said about it."""
+
+    track: Any
+    stream: MediaStream | None
+    metadata: StreamMetadata | None
+    outgoing: Outgoing
+
+    @property
+    def meta(self) -> TrackMeta:
+        """What the others are told about it."""
+        out = self.outgoing
+        return TrackMeta(out.id, self.metadata, out.stream_id, out.kind)
+
+    @property
+    def cleared(self) -> TrackMeta:
+        return TrackMeta(self.outgoing.id)
+
+
+class Silence:
+    """An upstream that has nothing to say."""
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
+
+    async def recv(self) -> Any:
+        await self._ended.wait()
+        raise MediaStreamError
+
+    def stop(self) -> None:
+        self._ended.set()
+
+
+class LocalTracks:
+    """Ordered; `on_ended(track)` is called when a track ends by itself."""
+
+    def __init__(self, on_ended: Callable[[Any], None]) -> None:
+        self._on_ended = on_ended
+        self._tracks: list[LocalTrack] = []
+
+    def __iter__(self) -> Iterator[LocalTrack]:
+        return iter(list(self._tracks))
+
+    def outgoing(self) -> list[Outgoing]:
+        return [t.outgoing for t in self._tracks]
+
+    def find(self, track: Any) -> LocalTrack | None:
+        return next((t for t in self._tracks if t.track is track), None)
+
+    def add(
+        self, track: Any, stream: MediaStream | None, metadata: Mapping[str, Any] | None, state: str
+    ) -> LocalTrack | None:
+        """The new entry, or None when it is there already. Raises MeteredPeerStateError for another stream."""
+        known = self.find(track)
+        if known is not None:
+            if known.stream is not stream:
+                text = f"track {track.id} is sent in another stream: remove it there first"
+                raise MeteredPeerStateError(text, "track_already_attached", "add_track", state)
+            return None
+        entry = self._entry(track, stream, None if metadata is None else dict(metadata))
+        self._tracks.append(entry)
+        return entry
+
+    def remove(self, track: Any) -> LocalTrack | None:
+        """The entry that went, or None."""
+        known = self.find(track)
+        if known is not None:
+            self._tracks.remove(known)
+        return known
+
+    def replace(self, old: LocalTrack, track: Any) -> LocalTrack:
+        """Puts another track in the place of one, with its stream and metadata."""
+        entry = self._entry(track, old.stream, old.metadata)
+        self._tracks[self._tracks.index(old)] = entry
+        return entry
+
+    def pause(self, old: LocalTrack) -> LocalTrack:
+        """Keeps a track's place but sends nothing of it."""
+        entry = replace(old, outgoing=replace(old.outgoing, open=Silence))
+        self._tracks[self._tracks.index(old)] = entry
+        return entry
+
+    def clear(self) -> None:
+        self._tracks.clear()
+
+    def _entry(self, track: Any, stream: MediaStream | None, metadata: StreamMetadata | None) -> LocalTrack:
+        stream_id = None if stream is None else stream.id
+        if isinstance(track, ViewableTrack):
+            out = Outgoing(track.id, track.kind, track.subscribe, stream_id, track.mime_type)
+        elif isinstance(track, MediaStreamTrack):
+            out = Outgoing(track.id, track.kind, Relay(track).listen, stream_id)
+        else:
+            raise TypeError(f"a track is an aiortc MediaStreamTrack or a ViewableTrack, not {type(track).__name__}")
+        entry = LocalTrack(track, stream, metadata, out)
+        if isinstance(track, MediaStreamTrack):
+            track.on("ended", self._ended_of(track))
+        return entry
+
+    def _ended_of(self, track: MediaStreamTrack) -> Callable[[], None]:
+        def ended() -> None:
+            if self.find(track) is not None:
+                self._on_ended(track)
+
+        return ended
