@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ class Child:
             *self._command,
             cwd=ROOT,
             env=self._env,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
@@ -119,6 +120,11 @@ class Child:
         except TimeoutError:
             raise AssertionError(f"no line with {part!r} in {timeout_s} s:\n" + "\n".join(self.text[-30:])) from None
 
+    def say(self, line: str) -> None:
+        """A line on the child's standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+
     async def end(self, timeout_s: float = 20.0) -> int:
         """Waits for the child to end by itself; its exit status."""
         async with asyncio.timeout(timeout_s):
@@ -178,4 +184,18 @@ async def run_once(
 
 
 def edge_node(*words: str) -> Sequence[str]:
+    """The command line of `edge-node words…` in this interpreter."""
     return (sys.executable, "-m", "edge_node", *words)
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process, in MB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
