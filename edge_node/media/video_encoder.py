@@ -102,6 +102,7 @@ class VideoEncoder:
         self._slot: tuple[av.VideoFrame, float] | None = None
         self._wanted = False
         self._keyframe = False
+        self._release = False
         self._replanned: Plan | None = None
         self._closing = False
         self.encoded = 0
@@ -134,6 +135,7 @@ class VideoEncoder:
             self._wanted = wanted
             if not wanted:
                 self._slot = None
+                self._release = True  # whoever comes next begins with a fresh keyframe
             self._changed.notify()
 
     def request_keyframe(self) -> None:
@@ -163,16 +165,16 @@ class VideoEncoder:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while self._slot is None and not self._closing and (self._wanted or self._codec is None):
+                while self._slot is None and not self._release and not self._closing:
                     self._changed.wait(IDLE_WAIT_S)
                 if self._closing:
                     break
                 slot, self._slot = self._slot, None
                 keyframe, self._keyframe = self._keyframe, False
+                if self._release:
+                    self._codec, self._release = None, False
                 self._take_plan()
-            if slot is None:  # nobody watches any more
-                self._codec = None
-            else:
+            if slot is not None:
                 self._encode_or_rebuild(*slot, keyframe)
         self._codec = None
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from edge_node.media.packet_queue import Packet
 
 STALLED_AFTER_S = 3.0
-MAX_PICTURE_S = 1.0
+# A picture after a gap does not fill its queue: whatever the rate, a view's queue takes at least five pictures.
+MAX_PICTURE_S = 0.1
 
 
 class VideoState(StrEnum):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
+
+from aiortc.mediastreams import MediaStreamError
 
 from edge_node.ports import AccessUnit
 
@@ -90,3 +92,23 @@ async def take_until(
         while not done(packets):
             packets.append(await view.recv())
     return packets
+
+
+class Watching:
+    """Somebody who reads a view as packets come, until the view ends."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.packets: list[av.Packet[Any]] = []
+        self._task = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        with suppress(MediaStreamError):
+            while True:
+                self.packets.append(await self.view.recv())
+
+    async def end(self) -> list[av.Packet[Any]]:
+        """Stops the view; everything that came."""
+        self.view.stop()
+        await self._task
+        return self.packets
