@@ -31,11 +31,12 @@ def main(args: argparse.Namespace) -> int:
     journal.set_up("info")
 
     def announce(hub: Hub) -> None:
+        # The address with the access code is for whoever has no other way to know it.
+        console = hub.console_url if config.console.code is None else hub.http_url
         if args.json:
-            about = {"event": "ready", "hub": hub.url, "console": hub.console_url}
-            print(json.dumps(about), flush=True)
+            print(json.dumps({"event": "ready", "hub": hub.url, "console": console}), flush=True)
         else:
-            print(f"hub: {hub.url}\nconsole: {hub.console_url}", flush=True)
+            print(f"hub: {hub.url}\nconsole: {console}", flush=True)
 
     asyncio.run(run_hub(config, announce))
     return 0

@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     from edge_node.node.service import Service
 
     manager = SystemdWatchdog()
-    service = Service(settings, build=build_node, reload=reload, manager=manager, socket=_socket(args.socket))
+    service = Service(settings, build=build_node, reload=reload, manager=manager, socket=socket_path(args.socket))
     try:
         asyncio.run(service.run())
     finally:
@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _socket(given: Path | None) -> Path | None:
+def socket_path(given: Path | None) -> Path | None:
     """A node without a control socket is still a node."""
     if given is not None:
         return given

@@ -1,0 +1,92 @@
+"""The daemon as its service manager sees it, without a service manager."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_node.cli import run
+from edge_node.errors import UsageError
+from tests.support.notify import NotifySocket
+from tests.support.process import Child
+
+SETTINGS = """
+[node]
+id = "front-door"
+name = "{name}"
+[channel]
+url = "ws://127.0.0.1:1"
+name = "home/front-door"
+[video]
+source = "none"
+[audio]
+microphone = "none"
+speaker = "none"
+[gpio]
+driver = "mock"
+"""
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[NotifySocket]:
+    with NotifySocket(tmp_path / "notify") as one:
+        yield one
+
+
+@pytest.fixture
+def credentials(tmp_path: Path) -> Path:
+    directory = tmp_path / "credentials"
+    directory.mkdir()
+    (directory / "api_key").write_text("pk_live_canary4711\n")
+    return directory
+
+
+async def test_from_ready_to_stopping(tmp_path: Path, manager: NotifySocket, credentials: Path) -> None:
+    config = tmp_path / "edge-node.toml"
+    config.write_text(SETTINGS.format(name="Front door"))
+    env = {
+        **manager.env(watchdog_s=1.0),
+        "RUNTIME_DIRECTORY": str(tmp_path),
+        "CREDENTIALS_DIRECTORY": str(credentials),
+    }
+    async with Child.edge_node("run", "--config", str(config), env=env) as daemon:
+        # Ready although no hub answers: an outage over there is no failed start here.
+        await manager.until_told("READY=1", timeout_s=60)
+        await manager.until(lambda told: told.count("WATCHDOG=1") >= 3, timeout_s=60)
+        await manager.until(lambda _: bool(manager.statuses), timeout_s=60)
+        assert "home/front-door" in manager.statuses[0]
+
+        config.write_text(SETTINGS.format(name="Back door"))
+        daemon.signal(signal.SIGHUP)
+        await manager.until(lambda told: told.count("READY=1") == 2, timeout_s=60)
+        told = manager.poll()
+        assert any(one.startswith("RELOADING=1\nMONOTONIC_USEC=") for one in told)
+        beats = manager.count("WATCHDOG=1")
+        await manager.until(lambda told: told.count("WATCHDOG=1") >= beats + 2, timeout_s=60)
+
+        daemon.signal(signal.SIGTERM)
+        assert await daemon.end(timeout_s=60) == 0
+        assert "STOPPING=1" in manager.poll()
+        assert not (tmp_path / "control.sock").exists()
+        assert "canary" not in "\n".join(daemon.text)
+
+
+async def test_wrong_settings_are_told_and_end_with_78(tmp_path: Path, manager: NotifySocket) -> None:
+    config = tmp_path / "edge-node.toml"
+    config.write_text(SETTINGS.format(name="x") + "[vidoe]\n")
+    async with Child.edge_node("run", "--config", str(config), env=manager.env()) as daemon:
+        assert await daemon.end(timeout_s=60) == 78
+        await daemon.line('vidoe is no setting (did you mean "video"?)')
+        assert manager.poll() == []
+
+
+def test_a_node_without_a_control_socket_is_still_a_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def nowhere(_: object) -> Path:
+        raise UsageError("no directory can be written")
+
+    monkeypatch.setattr(run, "server_path", nowhere)
+    assert run.socket_path(None) is None
+    assert run.socket_path(tmp_path / "s") == tmp_path / "s"
