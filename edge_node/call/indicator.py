@@ -8,24 +8,24 @@ from edge_node.call.effects import Phase
 
 
 class Indicator(Enum):
-    """What the light tells, the most important first."""
+    """What the light tells; who stands at the door must see the call whatever else is wrong."""
 
-    FAULT = "fault"
-    OFFLINE = "offline"
     IN_CALL = "in_call"
     RINGING = "ringing"
+    FAULT = "fault"
+    OFFLINE = "offline"
     SOMEBODY_HERE = "somebody_here"
     ONLINE = "online"
 
 
 def choose(*, fault: bool, online: bool, phase: Phase, peers: int) -> Indicator:
     """`fault`: a part is degraded; `online`: on the channel; `peers`: how many others are on it."""
+    if phase is Phase.ACTIVE:
+        return Indicator.IN_CALL
+    if phase is not Phase.IDLE and online:  # offline, nobody hears the ring
+        return Indicator.RINGING
     if fault:
         return Indicator.FAULT
     if not online:
         return Indicator.OFFLINE
-    if phase is Phase.ACTIVE:
-        return Indicator.IN_CALL
-    if phase is not Phase.IDLE:
-        return Indicator.RINGING
     return Indicator.SOMEBODY_HERE if peers else Indicator.ONLINE

@@ -11,10 +11,11 @@ from edge_node.call.indicator import Indicator, choose
 @pytest.mark.parametrize(
     ("fault", "online", "phase", "peers", "shown"),
     [
-        (True, False, Phase.ACTIVE, 3, Indicator.FAULT),
-        (False, False, Phase.ACTIVE, 3, Indicator.OFFLINE),
-        (False, True, Phase.ACTIVE, 3, Indicator.IN_CALL),
-        (False, True, Phase.RINGING, 3, Indicator.RINGING),
+        (True, False, Phase.ACTIVE, 3, Indicator.IN_CALL),
+        (True, True, Phase.RINGING, 3, Indicator.RINGING),
+        (False, False, Phase.RINGING, 0, Indicator.OFFLINE),
+        (True, False, Phase.IDLE, 0, Indicator.FAULT),
+        (False, False, Phase.IDLE, 0, Indicator.OFFLINE),
         (False, True, Phase.INCOMING, 3, Indicator.RINGING),
         (False, True, Phase.IDLE, 3, Indicator.SOMEBODY_HERE),
         (False, True, Phase.IDLE, 0, Indicator.ONLINE),
