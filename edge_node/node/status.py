@@ -17,9 +17,9 @@ def status_line(status: Mapping[str, Any]) -> str:
         words.append(f"{video['source']} {video['fps']:.0f} fps to {_count(video['viewers'], 'viewer')}")
     else:
         words.append(f"video {video['state']}")
-    degraded = status["degraded"]
+    degraded = [problem.partition(":")[0] for problem in status["degraded"]]
     if degraded:
-        words.append("degraded: " + "; ".join(degraded))
+        words.append(f"degraded: {', '.join(degraded)}")
     return ", ".join(words)
 
 

@@ -155,7 +155,7 @@ class Supervisor:
         if (health.state, health.reason) == (state, reason):
             return
         # The first failure is loud, the same one again is quiet.
-        loud = state is PartState.DEGRADED or health.state is PartState.DEGRADED
+        loud = state is PartState.DEGRADED or (health.state is PartState.DEGRADED and state is PartState.UP)
         log.log(
             logging.WARNING if loud else logging.INFO, "%s is %s%s", name, state.value, f": {reason}" * bool(reason)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -134,7 +135,8 @@ class Child:
 
     def signal(self, number: signal.Signals) -> None:
         if self.running:
-            os.killpg(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended and was not waited for yet
+                os.killpg(self.pid, number)
 
     def kill(self) -> None:
         """As a crash would: no goodbye."""
