@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import contextlib
 import hashlib
 import itertools
 import re
@@ -88,6 +89,8 @@ class Seen:
     connections: int = 0
     requests: deque[Asked] = field(default_factory=lambda: deque(maxlen=1000))
     refused: int = 0
+    answers: int = 0
+    """Responses to requests of ours."""
 
     def count(self, *methods: str) -> int:
         return sum(asked.method in methods for asked in self.requests)
@@ -172,7 +175,8 @@ class RtspServer:
         """Closes all connections; new ones are welcome."""
         clients = list(self.clients)
         for client in clients:
-            client.task.cancel()
+            if not client.ending:
+                client.task.cancel()
         if clients:
             await asyncio.wait([client.task for client in clients], timeout=5)
 
@@ -190,8 +194,8 @@ class RtspServer:
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
             pass  # the client went away, or kick() was called
         finally:
-            self.clients.discard(client)
             await client.stop()
+            self.clients.discard(client)
 
 
 class _Client:
@@ -201,6 +205,7 @@ class _Client:
         self.server, self.reader, self.writer = server, reader, writer
         self.task = cast("asyncio.Task[Any]", asyncio.current_task())
         self.player: asyncio.Task[None] | None = None
+        self.ending = False
         self.session = secrets.token_hex(4)
         self.nonce = secrets.token_hex(16)
         self.send: Callable[[int, bytes], None] | None = None
@@ -225,6 +230,7 @@ class _Client:
                 return
 
     async def stop(self) -> None:
+        self.ending = True
         if self.player is not None:
             self.player.cancel()
             await asyncio.wait([self.player], timeout=5)
@@ -232,6 +238,9 @@ class _Client:
         for transport in self.udp:
             transport.abort()
         self.writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
+        await asyncio.sleep(0)  # the UDP ports close with the loop's next turn
 
     async def _read(self) -> Asked | None:
         """One request, or None for an answer; silence longer than the session time-out raises TimeoutError."""
@@ -247,8 +256,11 @@ class _Client:
             line, *rest = head.strip().split("\r\n")
             headers = {k.strip().lower(): v.strip() for k, _, v in (one.partition(":") for one in rest)}
             await self.reader.readexactly(int(headers.get("content-length", "0")))
-        method, url, _ = line.split(" ")
-        return None if method.startswith("RTSP/") else Asked(method, url, headers)
+        method, url, _ = line.split(" ", 2)
+        if method.startswith("RTSP/"):
+            self.server.seen.answers += 1
+            return None
+        return Asked(method, url, headers)
 
     def _answer(self, asked: Asked, status: str, headers: dict[str, str] | None = None, body: str = "") -> None:
         more = dict(headers or {})

@@ -101,7 +101,7 @@ class RtspSource:
             if now - units_at >= KEYFRAME_WAIT_S:
                 raise SourceLost(f"{self} sent no keyframe for {KEYFRAME_WAIT_S:g} s: set its I-frame interval to 2 s")
             self._judge(stream, b_pictures=self.counters.b_pictures > b_pictures)
-            await client.wait(patience_s - silent_s)
+            await client.wait(min(patience_s - silent_s, self._stall_s))
 
     def _lost_silent(self, patience_s: float, *, began: bool) -> SourceLost:
         if began:
