@@ -6,7 +6,7 @@ import argparse
 
 
 def main(args: argparse.Namespace) -> int:
-    """Runs edge_node.simulator.run.main(args)."""
-    from edge_node.simulator import run
+    """The whole appliance in one process, until SIGINT or --duration.."""
+    from edge_node.simulator.run import main as simulate
 
-    return int(run.main(args) or 0)
+    return simulate(args)
