@@ -102,6 +102,7 @@ class LimitsConfig(Section):
     queue_bytes: int = Field(default=4 << 20, ge=1 << 20, le=1 << 28, description="per connection")
     leave_grace_s: float = Field(default=0, ge=0, le=60)
     duplicate_peer: Literal["allow", "replace"] = "allow"
+    send_timeout_s: float = Field(default=20, gt=0, le=300, description="for a client that does not read")
     ping_every_s: float = Field(default=30, gt=0, le=300)
     ping_timeout_s: float = Field(default=10, gt=0, le=300)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import WSMsgType, web
 
@@ -19,8 +20,6 @@ CLOSE_TIMEOUT_S = 2.0
 """How long a client may take to answer a close frame."""
 FLUSH_TIMEOUT_S = 5.0
 """How long what was queued before a close may take to be written."""
-SEND_TIMEOUT_S = 20.0
-"""How long one message may wait for a client that does not read."""
 # More than a frame may have, so that the machine can refuse it after reading it: a socket that is closed with bytes
 # unread is reset (RFC 2525 section 2.17), and the client might not see the close code.
 MAX_READ_BYTES = 4 * MAX_MESSAGE_BYTES
@@ -51,6 +50,7 @@ class Connection:
         self._closing: tuple[int, str] | None = None
         self._sending: asyncio.Timeout | None = None
         self._heard_at = asyncio.get_running_loop().time()
+        self._pinged_at = -math.inf
 
     @property
     def closing(self) -> bool:
@@ -105,6 +105,8 @@ class Connection:
         loop = asyncio.get_running_loop()
         while not self.closing:
             message = await self._socket.receive()
+            if self._ping_is_out:
+                self._wake.set()  # answered: the next check is later now
             self._heard_at = loop.time()
             match message.type:
                 case WSMsgType.TEXT | WSMsgType.BINARY:
@@ -120,50 +122,56 @@ class Connection:
         """Writes what is queued, pings a silent client; returns once a closing connection has nothing left."""
         try:
             while self._queue or self._closing is None:
-                if self._queue:
-                    await self._write_one()
-                elif not await self._woken_or_alive():
+                if not await self._alive():
                     log.info("connection %d is silent: given up", self.conn)
                     return self.abort()
+                if self._queue:
+                    text = self._queue.popleft()
+                    self._queued_bytes -= len(text)
+                    await self._patiently(self._socket.send_frame(text, WSMsgType.TEXT))
+                else:
+                    await self._rest()
         except (OSError, RuntimeError) as err:  # broken, or closed under our hands
             log.debug("connection %d broke: %r", self.conn, err)
 
-    async def _write_one(self) -> None:
-        text = self._queue.popleft()
-        self._queued_bytes -= len(text)
+    async def _patiently(self, writing: Awaitable[None]) -> None:
+        """Lets the client take its time with one frame, but not for ever."""
         try:
-            async with asyncio.timeout(SEND_TIMEOUT_S) as self._sending:
-                await self._socket.send_frame(text, WSMsgType.TEXT)
+            async with asyncio.timeout(self._limits.send_timeout_s) as self._sending:
+                await writing
         except TimeoutError:
             self._give_up_sending()
         finally:
             self._sending = None
 
-    async def _woken_or_alive(self) -> bool:
-        """Waits for something to write; after a silence pings. False when the client does not answer that."""
-        limits, loop = self._limits, asyncio.get_running_loop()
-        self._wake.clear()
-        if await self._wait(self._heard_at + limits.ping_every_s - loop.time()):
+    @property
+    def _ping_is_out(self) -> bool:
+        return self._pinged_at > self._heard_at
+
+    @property
+    def _next_check_at(self) -> float:
+        limits = self._limits
+        return self._pinged_at + limits.ping_timeout_s if self._ping_is_out else self._heard_at + limits.ping_every_s
+
+    async def _alive(self) -> bool:
+        """Pings after a silence; False when that was not answered in time. Any frame is an answer."""
+        now = asyncio.get_running_loop().time()
+        if now < self._next_check_at:
             return True
-        asked_at = loop.time()
-        if asked_at < self._heard_at + limits.ping_every_s:
-            return True  # heard from meanwhile
-        await self._socket.ping()
-        while self._heard_at < asked_at:
-            left_s = asked_at + limits.ping_timeout_s - loop.time()
-            if left_s <= 0:
-                return False
-            if await self._wait(min(left_s, limits.ping_timeout_s / 10)):
-                return True
+        if self._ping_is_out:
+            return False
+        self._pinged_at = now
+        await self._patiently(self._socket.ping())
         return True
 
-    async def _wait(self, timeout_s: float) -> bool:
+    async def _rest(self) -> None:
+        """Until there is something to write, or the next check is due."""
+        self._wake.clear()
         try:
-            async with asyncio.timeout(max(0.0, timeout_s)):
+            async with asyncio.timeout_at(self._next_check_at):
                 await self._wake.wait()
         except TimeoutError:
-            return False
-        return True
+            return
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
         """The closing handshake; what a flooding client still sends is read and thrown away meanwhile."""

@@ -199,7 +199,7 @@ async def test_a_client_that_does_not_read_is_closed_and_the_others_get_everythi
 
 
 async def test_a_silent_client_is_pinged_then_given_up() -> None:
-    limits = {"ping_every_s": 0.1, "ping_timeout_s": 0.2}
+    limits = {"ping_every_s": 0.05, "ping_timeout_s": 1}
     async with (
         running_hub(limits=limits) as hub,
         aiohttp.ClientSession() as http,

@@ -78,6 +78,8 @@ class Client:
 @asynccontextmanager
 async def client(hub: Hub, query: str | None = None, **options: Any) -> AsyncIterator[Client]:
     """Connects with the development key, or with another query, and reads the welcome if there is one."""
+    # websockets stops reading when 16 messages wait, and then cannot see the answer to its own close either.
+    options = {"max_queue": None} | options
     async with websockets.connect(f"{hub.url}/v1?{query or f'key={hub.dev_key}'}", **options) as socket:
         it = Client(socket)
         try:
