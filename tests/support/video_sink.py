@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiortc.mediastreams import MediaStreamError
 
-from edge_node.ports import AccessUnit
+from edge_node.ports import AccessUnit, VideoSink
 
 if TYPE_CHECKING:
     import av
@@ -58,7 +58,7 @@ class StubSource:
         self.label = label
         self.demand = demand
 
-    async def run(self, sink: object) -> None:
+    async def run(self, sink: VideoSink) -> None:
         await asyncio.get_running_loop().create_future()
 
 

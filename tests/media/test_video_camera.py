@@ -1,0 +1,112 @@
+"""The camera module, with a fake picamera2."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from edge_node.aio.clock import SystemClock
+from edge_node.encode_plan.plan import Plan
+from edge_node.errors import DeviceMissing, SourceLost
+from edge_node.media.camera_source import IPERIOD_ASKED_S, IPERIOD_S, CameraSource, EncoderDemand
+from edge_node.ports import VideoSource
+from tests.support.fake_picamera2 import UNITS, FakeModule
+from tests.support.video_sink import CollectingSink, running
+from tests.support.waiting import eventually
+
+PLAN = Plan(640, 480, 30, 2000, 1000, "v4l2m2m", "3.1")
+SOFTWARE = replace(PLAN, encoder="libx264")
+
+
+@asynccontextmanager
+async def filming(
+    module: FakeModule, plan: Plan = PLAN, askable: bool = True
+) -> AsyncIterator[tuple[CameraSource, CollectingSink]]:
+    source = CameraSource(plan, SystemClock(), buffers=2, library=lambda: module.library(askable=askable))
+    sink = CollectingSink()
+    async with running(source.run(sink)):
+        await eventually(lambda: sink.count >= 20)
+        yield source, sink
+
+
+async def test_the_board_encodes_and_its_pictures_are_handed_through() -> None:
+    module = FakeModule()
+    async with filming(module) as (source, sink):
+        assert [unit.data for unit in sink.units[:20]] == [unit.data for unit in UNITS[:20]]
+        assert [unit.keyframe for unit in sink.units[:16]] == [n % 15 == 0 for n in range(16)]
+        assert [unit.timestamp for unit in sink.units[:3]] == [0, 2999, 5999]
+        assert module.encoder_arguments == {
+            "bitrate": 2_000_000, "repeat": True, "iperiod": IPERIOD_ASKED_S * 30, "framerate": 30,
+            "profile": "constrained baseline",
+        }  # fmt: skip
+        assert module.configured["buffer_count"] == 2
+        assert source.demand is not None
+        source.demand.request_keyframe()
+        assert module.keyframes_forced == 1
+    assert source.demand is None
+    assert module.open == 0
+
+
+async def test_an_old_picamera2_cannot_be_asked_and_makes_more_keyframes() -> None:
+    module = FakeModule()
+    async with filming(module, askable=False) as (source, _):
+        assert source.demand is None
+        assert module.encoder_arguments == {"bitrate": 2_000_000, "repeat": True, "iperiod": IPERIOD_S * 30}
+
+
+async def test_a_board_without_encoder_gives_raw_pictures() -> None:
+    module = FakeModule()
+    async with filming(module, SOFTWARE) as (source, sink):
+        assert (sink.units, source.demand) == ([], None)
+        frame, _ = sink.pictures[0]
+        assert (frame.width, frame.height, frame.format.name) == (640, 480, "yuv420p")
+    assert module.open == 0
+
+
+@pytest.mark.parametrize("plan", [PLAN, SOFTWARE], ids=["coded", "raw"])
+async def test_a_pulled_cable_ends_the_run_and_the_next_one_heals(plan: Plan) -> None:
+    module = FakeModule()
+    source = CameraSource(plan, SystemClock(), library=module.library, stall_s=0.3, first_picture_s=30.0)
+    sink = CollectingSink()
+    task = asyncio.create_task(source.run(sink))
+    await eventually(lambda: sink.count > 3)
+    module.plugged = False
+    with pytest.raises(SourceLost, match="ribbon cable"):
+        await task
+    module.plugged = True
+    await eventually(lambda: module.open == 0 and not source._inside)
+    seen = sink.count
+    async with running(source.run(sink)):
+        await eventually(lambda: sink.count > seen)
+
+
+async def test_no_camera_is_a_missing_device() -> None:
+    module = FakeModule()
+    module.unplugged_at_start = True
+    without_camera: VideoSource = CameraSource(PLAN, SystemClock(), library=module.library)
+    with pytest.raises(DeviceMissing, match="no camera module"):
+        await without_camera.run(CollectingSink())
+
+
+@pytest.mark.skipif(os.path.exists("/usr/lib/python3/dist-packages/picamera2"), reason="picamera2 is installed here")
+async def test_the_package_to_install_is_named() -> None:
+    with pytest.raises(DeviceMissing, match="apt install -y python3-picamera2"):
+        await CameraSource(PLAN, SystemClock()).run(CollectingSink())
+
+
+def test_an_encoder_that_refuses_another_rate_is_asked_once() -> None:
+    class Encoder:
+        vd = os.open(os.devnull, os.O_RDWR)
+
+    demand = EncoderDemand(Encoder(), PLAN)
+    demand.set_bitrate(5000)  # the ceiling, as it is
+    assert not demand._rate_refused
+    demand.set_bitrate(1500)
+    assert demand._rate_refused
+    demand.set_bitrate(1200)
+    os.close(Encoder.vd)
