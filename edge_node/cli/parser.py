@@ -71,7 +71,9 @@ def _programs(add: Add) -> None:
     simulate = add(
         "simulate", "simulate", "run the whole appliance here: a hub, a console, a node with simulated parts"
     )
-    simulate.add_argument("--port", type=PORT, default=9292, help="of the hub with its console (default 9292; 0: free)")
+    simulate.add_argument(
+        "--port", type=PORT, help="of the hub with its console (default 9292 or, if taken, a free one)"
+    )
     _config(simulate)
     simulate.add_argument("--duration", type=SECONDS, metavar="S", help="end after S seconds")
     simulate.add_argument("--json", action="store_true", help="one JSON event per line")

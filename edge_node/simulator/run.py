@@ -17,8 +17,9 @@ from typing import Any
 from edge_node.aio.clock import SystemClock
 from edge_node.call.effects import CallView, Phase
 from edge_node.devices.panel import GpioPanel
+from edge_node.errors import Bug, RetryLater
 from edge_node.host import journal
-from edge_node.hub.config import hub_config
+from edge_node.hub.config import DEFAULT_PORT, hub_config
 from edge_node.hub.server import Hub
 from edge_node.media.microphone import ToneMicrophone
 from edge_node.media.speaker import NullSpeaker
@@ -55,7 +56,7 @@ BUILT_IN: Mapping[str, Any] = {
 
 def main(args: argparse.Namespace) -> int:
     """Until interrupted, or for args.duration seconds."""
-    journal.set_up("warning" if args.json else "info")
+    journal.set_up("warning")
     asyncio.run(Simulation(args).run())
     return 0
 
@@ -86,11 +87,9 @@ class Simulation:
         channel, telemetry_channel = channels(args.config)
         console = {"channel": channel, "telemetry_channel": telemetry_channel}
         key = f"pk_live_{secrets.token_hex(12)}"
-        hub = self.hub = Hub(hub_config({"port": args.port or 0, "dev_key": key, "console": console}), simulator=True)
-        bus = self.bus = EventBus()
-        world = self.world = World(bus)
-        hub.add_routes(routes(world, hub.check_code))
-        await hub.start()
+        self.bus = EventBus()
+        world = self.world = World(self.bus)
+        hub = self.hub = await self._start_hub({"dev_key": key, "console": console})
         settings = settings_for(args.config, hub.url, key)
         node = await self._start_node(settings)
         try:
@@ -100,6 +99,20 @@ class Simulation:
             await world.close()
             await node.stop()
             await hub.stop(STOP_GRACE_S)
+
+    async def _start_hub(self, config: Mapping[str, Any]) -> Hub:
+        """On the port that was asked for; on a free one when nobody asked and the usual one is taken."""
+        asked = self._args.port
+        for port in (DEFAULT_PORT, 0) if asked is None else (asked,):
+            hub = Hub(hub_config({**config, "port": port}), simulator=True)
+            hub.add_routes(routes(self.world, hub.check_code))
+            try:
+                await hub.start()
+                return hub
+            except RetryLater:
+                if port == asked or not port:
+                    raise
+        raise Bug("no port was tried")
 
     async def _start_node(self, settings: Settings) -> Node:
         world = self.world
@@ -146,6 +159,7 @@ class Simulation:
     def _announce(self, settings: Settings, key: str) -> None:
         if not self._args.json:
             sys.stdout.write(f"console: {self.hub.console_url}\n")
+            sys.stdout.write("Open it in a browser: the door's button is in the virtual panel. Ctrl-C ends.\n")
             sys.stdout.flush()
             return
         self.bus.observe(_print_event)
