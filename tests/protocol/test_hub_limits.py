@@ -90,6 +90,7 @@ def test_a_token_as_good_as_over_gets_no_welcome() -> None:
 
 def test_a_full_hub_takes_nobody() -> None:
     world = HubWorld(HubLimits(max_connections=1))
+    assert world.machine.max_connections == 1
     world.connect("anna")
     ben = world.connect("ben")
     assert world.closed == {ben: 4010} and world.inbox[ben] == []
