@@ -12,7 +12,7 @@ import numpy as np
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from edge_node.dsp.pacing import Pacer
-from edge_node.dsp.pcm import Pcm
+from edge_node.dsp.pcm import Pcm, stereo
 from edge_node.media.opus_encoder import PACKET_FRAMES, TIME_BASE
 from edge_node.ports import SAMPLE_RATE
 
@@ -173,7 +173,9 @@ class AudioSource(MediaStreamTrack):
         rest: list[Pcm] = []
         if self._resampler is None or kind != self._resampled:
             rest = self._rest()
-            self._resampler = av.AudioResampler(format="s16", layout="stereo", rate=SAMPLE_RATE)
+            # One channel stays one: FFmpeg would make two out of it at 0.7 of the loudness.
+            layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+            self._resampler = av.AudioResampler(format="s16", layout=layout, rate=SAMPLE_RATE)
             self._resampled = kind
         pts, frame.pts = frame.pts, None  # where the sound goes is decided by when it is pushed
         try:
@@ -210,4 +212,6 @@ class AudioSource(MediaStreamTrack):
 
 
 def _samples(frame: av.AudioFrame) -> Pcm:
-    return frame.to_ndarray().reshape(-1).astype(np.int16, copy=False)
+    """Interleaved stereo of a resampled frame."""
+    samples = frame.to_ndarray().reshape(-1).astype(np.int16, copy=False)
+    return stereo(samples) if frame.layout.nb_channels == 1 else samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +29,7 @@ class WavWriter:
         self._max_frames = int(max_s * rate)
         self._frames = 0
         self._frames_told = 0
-        self._tell()
+        self._file.write(self._header())
 
     @property
     def full(self) -> bool:
@@ -46,19 +47,28 @@ class WavWriter:
         """Writes what is left. Raises OSError when the disk is full."""
         try:
             self._tell()
-        finally:
+            self._file.close()
+        except OSError:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """Closes without writing what is still held: there is no room for it."""
+        with suppress(OSError):
             self._file.close()
 
-    def _tell(self) -> None:
+    def _header(self) -> bytes:
         size = self._frames * BYTES_PER_FRAME
-        header = HEADER.pack(
+        return HEADER.pack(
             b"RIFF", HEADER.size - 8 + size, b"WAVE", b"fmt ", 16, PCM_FORMAT, 1,
             self._rate, self._rate * BYTES_PER_FRAME, BYTES_PER_FRAME, 8 * BYTES_PER_FRAME, b"data", size,
         )  # fmt: skip
+
+    def _tell(self) -> None:
         # The samples first: a header that promises more than there is would make a broken file.
         self._file.flush()
         self._file.seek(0)
-        self._file.write(header)
+        self._file.write(self._header())
         self._file.flush()
         self._file.seek(0, 2)
         self._frames_told = self._frames

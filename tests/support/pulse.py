@@ -107,6 +107,11 @@ class PulseLab:
             self._daemon.wait(START_S)
             self._daemon = None
 
+    def freeze(self) -> None:
+        """Stops the daemon where it stands (SIGSTOP): its clients wait for ever. Only kill() helps."""
+        assert self._daemon is not None
+        self._daemon.send_signal(signal.SIGSTOP)
+
     def stop(self) -> None:
         """Ends the daemon with everything that plays into it."""
         self.silence_mic()

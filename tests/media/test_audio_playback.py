@@ -1,0 +1,202 @@
+"""Received tracks reach the speaker, mixed, and only those of the people one may hear."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from aiortc import MediaStreamTrack, RTCPeerConnection
+from aiortc.mediastreams import MediaStreamError
+
+from edge_node.aio.clock import SystemClock
+from edge_node.dsp.level import dbfs
+from edge_node.dsp.pcm import Pcm, stereo
+from edge_node.dsp.tone import Tone
+from edge_node.media.audio_publication import AudioPublication
+from edge_node.media.microphone import ToneMicrophone
+from edge_node.media.playback import Playback
+from edge_node.media.speaker import NullSpeaker
+from edge_node.ports import BLOCK_FRAMES
+from tests.support.clock import ManualClock
+from tests.support.sound_checks import running, strongest_hz
+from tests.support.waiting import eventually
+
+
+class FakeTrack:
+    """A received track that a test feeds."""
+
+    def __init__(self, frequency_hz: float = 440.0, rate: int = 48_000, layout: str = "stereo") -> None:
+        self._tone = Tone(frequency_hz, 0.3, rate)
+        self._rate = rate
+        self._layout = layout
+        self._queue: asyncio.Queue[av.AudioFrame | None] = asyncio.Queue()
+        self._pts = 0
+
+    def feed(self, packets: int) -> None:
+        for _ in range(packets):
+            pcm = self._tone.block(self._rate // 50)
+            samples = stereo(pcm) if self._layout == "stereo" else pcm
+            frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout=self._layout)
+            frame.sample_rate = self._rate
+            frame.time_base = Fraction(1, self._rate)
+            frame.pts = self._pts
+            self._pts += len(pcm)
+            self._queue.put_nowait(frame)
+
+    def end(self) -> None:
+        self._queue.put_nowait(None)
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.qsize()
+
+    async def recv(self) -> av.AudioFrame:
+        frame = await self._queue.get()
+        if frame is None:
+            raise MediaStreamError
+        return frame
+
+
+def heard(playback: Playback, blocks: int = 20) -> Pcm:
+    return np.concatenate([playback.pull(BLOCK_FRAMES) for _ in range(blocks)])
+
+
+@asynccontextmanager
+async def playback_of(*tracks: tuple[str, FakeTrack]) -> AsyncIterator[Playback]:
+    playback = Playback(ManualClock())
+    for key, track in tracks:
+        playback.add(key, track)
+    try:
+        yield playback
+    finally:
+        await playback.close()
+
+
+async def test_everybody_is_mixed() -> None:
+    a, b = FakeTrack(400), FakeTrack(1500)
+    async with playback_of(("a", a), ("b", b)) as playback:
+        a.feed(10)
+        b.feed(10)
+        await eventually(lambda: not a.waiting and not b.waiting)
+        assert playback.playout_ms == 200.0
+        sound = heard(playback)
+        spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
+        loudest = {int(k * 48_000 / len(sound)) for k in np.argsort(spectrum)[-6:]}
+        assert loudest & {400, 395, 405} and loudest & {1500, 1495, 1505}
+        assert playback.level_dbfs > -30
+        assert {key for key, _ in playback.stats()} == {"a", "b"}
+
+
+async def test_only_the_allowed_are_heard_and_the_others_stay_live() -> None:
+    a, b = FakeTrack(400), FakeTrack(1500)
+    async with playback_of(("a", a), ("b", b)) as playback:
+        playback.allow({"b"})
+        a.feed(10)
+        b.feed(10)
+        await eventually(lambda: not a.waiting and not b.waiting)
+        assert strongest_hz(heard(playback, 10)) == pytest.approx(1500, abs=20)
+        levels = [stats.level_ms for _, stats in playback.stats()]
+        assert levels == [100.0, 100.0], "the one who is not heard is played to nobody"
+        playback.allow(set())
+        assert not heard(playback, 2).any()
+        assert playback.playout_ms is None
+        playback.allow(None)
+        assert dbfs(heard(playback, 2)) > -30
+
+
+async def test_tracks_that_come_during_a_call_obey_it() -> None:
+    async with playback_of() as playback:
+        playback.allow({"resident"})
+        stranger = FakeTrack()
+        playback.add("stranger", stranger)
+        stranger.feed(10)
+        await eventually(lambda: not stranger.waiting)
+        assert not heard(playback, 5).any()
+
+
+async def test_ended_tracks_leave_by_themselves() -> None:
+    a = FakeTrack()
+    async with playback_of(("a", a)) as playback:
+        a.end()
+        await eventually(lambda: not playback.stats())
+
+
+async def test_a_removed_track_is_silent_drained_and_may_return() -> None:
+    a = FakeTrack()
+    async with playback_of(("a", a)) as playback:
+        playback.add("a", a)
+        assert len(playback.stats()) == 1, "the same track twice is one voice"
+        playback.remove("a")
+        a.feed(10)
+        await eventually(lambda: not a.waiting)
+        assert not heard(playback, 5).any()
+        playback.add("a", a)
+        a.feed(10)
+        await eventually(lambda: not a.waiting)
+        assert dbfs(heard(playback, 10)) > -30
+
+
+async def test_telephone_codecs_are_resampled() -> None:
+    a = FakeTrack(700, rate=8000, layout="mono")
+    async with playback_of(("a", a)) as playback:
+        a.feed(20)
+        await eventually(lambda: not a.waiting)
+        assert strongest_hz(heard(playback, 30)) == pytest.approx(700, abs=5)
+
+
+async def test_a_bug_is_counted_and_heard_as_silence() -> None:
+    a = FakeTrack()
+    async with playback_of(("a", a)) as playback:
+        a.feed(5)
+        await eventually(lambda: not a.waiting)
+        assert len(playback.pull(BLOCK_FRAMES)) == BLOCK_FRAMES
+        playback._clock = None  # type: ignore[assignment]  # the bug
+        assert not playback.pull(BLOCK_FRAMES).any()
+        assert not playback.pull(BLOCK_FRAMES).any()
+        assert playback.errors == 2
+
+
+async def test_a_real_call_from_microphone_to_speaker() -> None:
+    """ToneMicrophone → Opus once → aiortc → aiortc → playout → a paced speaker."""
+    publication, playback, speaker = AudioPublication(SystemClock()), Playback(SystemClock()), NullSpeaker()
+    here, there = RTCPeerConnection(), RTCPeerConnection()
+    recorded: list[Pcm] = []
+
+    def pull(frames: int) -> Pcm:
+        block = playback.pull(frames)
+        recorded.append(block)
+        return block
+
+    @there.on("track")
+    def on_track(track: MediaStreamTrack) -> None:
+        playback.add("door", track)
+
+    here.addTrack(publication.track.subscribe())
+    await here.setLocalDescription(await here.createOffer())
+    await there.setRemoteDescription(here.localDescription)
+    await there.setLocalDescription(await there.createAnswer())
+    await here.setRemoteDescription(there.localDescription)
+    try:
+        async with (
+            running(publication.run()),
+            running(ToneMicrophone(440, 0.5).run(publication.block)),
+            running(speaker.run(pull)),
+        ):
+            await eventually(lambda: recorded and dbfs(recorded[-1]) > -20)
+            start = len(recorded)
+            await eventually(lambda: len(recorded) >= start + 100)
+            assert playback.playout_ms is not None
+            assert playback.playout_ms < 500
+        assert strongest_hz(np.concatenate(recorded[start:])) == pytest.approx(440, abs=5)
+        await here.close()
+        await eventually(lambda: not playback.stats())
+    finally:
+        await here.close()
+        await there.close()
+        await playback.close()
+        publication.close()

@@ -1,0 +1,117 @@
+"""Devices at arm's length: whatever their process does, the node gets sound or a sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from edge_node.dsp.pcm import Pcm
+from edge_node.dsp.tone import Tone
+from edge_node.errors import DeviceLost, DeviceMissing
+from edge_node.media import soundcard
+from edge_node.media.microphone import CardMicrophone
+from edge_node.media.speaker import CardSpeaker
+from edge_node.ports import BLOCK_FRAMES
+from tests.support.sound_checks import running, strongest_hz
+from tests.support.waiting import eventually
+
+
+def fake(behaviour: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "tests.support.sound_worker_fake", behaviour)
+
+
+async def record(behaviour: str) -> tuple[CardMicrophone, list[Pcm], Exception]:
+    """What a microphone gave until it failed, and how."""
+    microphone = CardMicrophone("mic", worker=fake(behaviour))
+    blocks: list[Pcm] = []
+    with pytest.raises((DeviceLost, DeviceMissing)) as failed:
+        await microphone.run(blocks.append)
+    return microphone, blocks, failed.value
+
+
+async def test_a_device_of_another_rate_is_resampled() -> None:
+    microphone, blocks, _ = await record("fails")
+    assert {len(block) for block in blocks} == {BLOCK_FRAMES}
+    assert len(blocks) == 50
+    assert strongest_hz(np.concatenate(blocks)) == pytest.approx(1000, abs=4)
+    assert microphone.xruns == 1
+    assert microphone.latency_ms is None, "it is closed"
+
+
+async def test_a_speaker_of_another_rate_gets_its_rate() -> None:
+    tone = Tone(600, 0.5)
+    speaker = CardSpeaker("speaker", worker=fake("plays"))
+    with pytest.raises(DeviceLost, match=r"heard (599|600|601) Hz"):
+        await speaker.run(tone.block)
+    assert speaker.xruns == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind", "says"),
+    [
+        ("fails", DeviceLost, "Input/output error"),
+        ("crashes", DeviceLost, "status -11"),
+        ("stalls", DeviceLost, "stopped answering"),
+        ("refuses", DeviceLost, "Device unavailable"),
+        ("nonsense", DeviceLost, "nonsense"),
+        ("missing", DeviceMissing, 'there is "other"'),
+    ],
+)
+async def test_each_failure_is_a_sentence(
+    behaviour: str, kind: type[Exception], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if behaviour == "stalls":
+        monkeypatch.setattr(soundcard, "STALL_S", 0.5)
+    _, _, failed = await record(behaviour)
+    assert isinstance(failed, kind)
+    assert says in str(failed)
+    assert '"mic"' in str(failed)
+
+
+async def test_a_device_that_never_opens_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soundcard, "OPEN_S", 0.3)
+    _, _, failed = await record("mute")
+    assert "stopped answering" in str(failed)
+
+
+async def test_a_speaker_whose_process_dies_is_lost() -> None:
+    with pytest.raises(DeviceLost, match="status -11"):
+        await CardSpeaker("speaker", worker=fake("crashes")).run(Tone().block)
+
+
+@pytest.mark.parametrize("behaviour", ["mute", "stalls"])
+async def test_cancelling_ends_thread_and_process_at_once(behaviour: str) -> None:
+    blocks: list[Pcm] = []
+    task = asyncio.ensure_future(CardMicrophone("mic", worker=fake(behaviour)).run(blocks.append))
+    await eventually(lambda: blocks or (behaviour == "mute" and named("microphone")))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(2.0):
+            await task
+    await eventually(lambda: not named("microphone"))
+
+
+async def test_a_bug_in_the_sink_is_not_hidden() -> None:
+    def sink(pcm: Pcm) -> None:
+        raise ValueError("bug")
+
+    with pytest.raises(ValueError, match="bug"):
+        await CardMicrophone("mic", worker=fake("stalls")).run(sink)
+
+
+async def test_the_delay_of_the_device_is_known_while_it_is_open() -> None:
+    blocks: list[Pcm] = []
+    microphone = CardMicrophone("mic", worker=fake("stalls"))
+    async with running(microphone.run(blocks.append)):
+        await eventually(lambda: blocks)
+        assert microphone.latency_ms == 60.0
+    assert microphone.label == "mic"
+    assert CardSpeaker("speaker").label == "speaker"
+
+
+def named(name: str) -> bool:
+    return any(thread.name == name for thread in threading.enumerate())

@@ -1,0 +1,68 @@
+"""Stands for edge_node.media.sound_worker in tests, and behaves as its first argument says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+
+from edge_node.media.sound_worker import FAILED, OK, XRUN
+
+RATE = 44_100
+BLOCK = RATE // 100
+
+
+def tell(facts: dict[str, object]) -> None:
+    os.write(1, json.dumps(facts).encode() + b"\n")
+
+
+def tone(start: int) -> bytes:
+    angle = 2 * np.pi * 1000 * np.arange(start, start + BLOCK) / RATE
+    return (16_000 * np.sin(angle)).astype("<i2").tobytes()
+
+
+def main(behaviour: str, direction: str) -> None:
+    match behaviour:
+        case "mute":
+            time.sleep(60)
+        case "nonsense":
+            os.write(1, b"Segmentation fault\n")
+        case "missing":
+            tell({"missing": 'there is "other"'})
+        case "refuses":
+            tell({"failed": "Device unavailable"})
+        case _:
+            tell({"device": "fake", "rate": RATE, "latency_ms": 60.0})
+            deliver(behaviour, direction)
+
+
+def deliver(behaviour: str, direction: str) -> None:
+    played = b""
+    for n in range(50):
+        status = bytes([XRUN if n == 3 else OK])
+        if direction == "input":
+            os.write(1, status + tone(n * BLOCK))
+        else:
+            os.write(1, status)
+            played += sys.stdin.buffer.read(2 * BLOCK)
+    match behaviour:
+        case "stalls":
+            time.sleep(60)
+        case "crashes":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "fails":
+            os.write(1, bytes([FAILED]))
+            tell({"failed": "Input/output error"})
+        case "plays":  # tells what it was given: the strongest frequency in it
+            sound = np.frombuffer(played, "<i2")[RATE // 10 :]
+            strongest = int(np.argmax(np.abs(np.fft.rfft(sound))) * RATE / len(sound))
+            os.write(1, bytes([FAILED]))
+            tell({"failed": f"heard {strongest} Hz, {len(sound)} frames"})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
