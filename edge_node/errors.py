@@ -56,6 +56,12 @@ class SourceLost(RetryLater):
     """A picture or sound source stopped delivering."""
 
 
+class LoginRefused(SourceLost):
+    """A source wants another user name or password."""
+
+    remedy = Remedy.RECONFIGURE
+
+
 class DeviceLost(RetryLater):
     """A device that worked went away."""
 

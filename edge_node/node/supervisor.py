@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Protocol
 
 from edge_node.aio.tasks import cancel_and_wait
-from edge_node.errors import DeviceMissing, RetryLater, SettingsError
+from edge_node.errors import DeviceMissing, Remedy, RetryLater, SettingsError
 from edge_node.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.5
 LAST_PAUSE_S = 4.0
 """The longest wait between two tries: whatever returns is used again within ten seconds."""
+WRONG_PAUSE_S = 60.0
+"""After an error that only other settings mend: many cameras lock out who gives a wrong password often."""
 STEADY_S = 10.0
 """A part that was up this long starts again from the first pause."""
 STOP_GRACE_S = 1.0
@@ -124,26 +126,26 @@ class Supervisor:
         pause_s = FIRST_PAUSE_S
         health = self.health[part.name]
         while True:
-            reason = await self._once(part)
+            reason, hopeless = await self._once(part)
             was_up_s = 0.0 if health.up_since is None else self._clock.monotonic() - health.up_since
             if was_up_s >= STEADY_S:
                 pause_s = FIRST_PAUSE_S
             self._set(part.name, PartState.DEGRADED, reason)
             health.up_since = None
-            await self._pause(pause_s)
+            await self._pause(WRONG_PAUSE_S if hopeless else pause_s)
             pause_s = min(pause_s * 2, LAST_PAUSE_S)
             health.restarts += 1
 
-    async def _once(self, part: Part) -> str:
-        """Runs a part until it ends and says why it did."""
+    async def _once(self, part: Part) -> tuple[str, bool]:
+        """Runs a part until it ends; says why it did, and whether only other settings would help."""
         try:
             await part.run(_Report(self, part.name))
         except (RetryLater, DeviceMissing, SettingsError) as err:
-            return str(err)
+            return str(err), err.remedy is Remedy.RECONFIGURE
         except Exception as err:
             log.exception("%s stopped by a bug", part.name)
-            return f"internal error ({type(err).__name__}: {err}); please report it"
-        return "ended by itself"
+            return f"internal error ({type(err).__name__}: {err}); please report it", False
+        return "ended by itself", False
 
     def _up(self, name: str) -> None:
         if self.health[name].state is not PartState.UP:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from edge_node.errors import DeviceMissing, SourceLost
-from edge_node.node.supervisor import FIRST_PAUSE_S, LAST_PAUSE_S, STEADY_S, Part, PartState, Report, Supervisor
+from edge_node.errors import DeviceMissing, LoginRefused, SourceLost
+from edge_node.node.supervisor import (
+    FIRST_PAUSE_S,
+    LAST_PAUSE_S,
+    STEADY_S,
+    WRONG_PAUSE_S,
+    Part,
+    PartState,
+    Report,
+    Supervisor,
+)
 from tests.support.clock import ManualClock
 
 
@@ -52,6 +61,18 @@ async def test_a_failing_part_is_degraded_and_tried_again_with_growing_pauses() 
     assert changes == [1], "the same failure again is not news"
     await supervisor.stop()
     assert supervisor.health["camera"].state is PartState.OFF
+
+
+async def test_a_wrong_password_is_not_tried_often() -> None:
+    async def run(report: Report) -> None:
+        raise LoginRefused("check the password")
+
+    pauses = Pauses()
+    supervisor = Supervisor([Part("camera", run)], ManualClock(), pause=pauses)
+    supervisor.start()
+    await settle()
+    assert pauses.asked == [WRONG_PAUSE_S]
+    await supervisor.stop()
 
 
 async def test_a_part_that_heals_is_up_and_one_that_was_steady_starts_from_the_first_pause() -> None:

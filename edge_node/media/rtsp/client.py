@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from edge_node.errors import SourceLost
+from edge_node.errors import LoginRefused, SourceLost
 from edge_node.media.rtsp.address import Address
 from edge_node.media.rtsp.auth import Authenticator
 from edge_node.media.rtsp.connection import Connection, ConnectionGone
@@ -180,14 +180,16 @@ class RtspClient:
         answer = await self._once(method, url, headers)
         if answer.status == 401:
             if self._auth is None:
-                raise self.lost("wants a user name and a password: write rtsp://user:password@… in video.url")
+                why = "wants a user name and a password: write rtsp://user:password@… in video.url"
+                raise LoginRefused(f"{self._address} {why}")
             if not self._auth.accept(answer.all("WWW-Authenticate")):
                 raise self.lost("wants an authentication that is neither Basic nor Digest: change it in the camera")
             answer = await self._once(method, url, headers)
         if answer.status != 200 and (required or answer.status == 401):
             said = plain(f"{answer.status} {answer.reason}".strip())
             hint = _HINTS.get(answer.status, "see the camera's own log")
-            raise self.lost(f"answered {said} to {method}: {hint}")
+            lost = self.lost(f"answered {said} to {method}: {hint}")
+            raise LoginRefused(str(lost)) if answer.status == 401 else lost
         return answer
 
     async def _once(self, method: str, url: str, headers: Headers) -> Response:
