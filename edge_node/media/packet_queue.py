@@ -45,6 +45,11 @@ class PacketQueue:
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def starved(self) -> bool:
+        """Whether pictures are refused after an overflow, until a keyframe comes."""
+        return self._overflowed
+
     def put(self, item: Coded) -> None:
         """Takes a packet, or drops by the rule above."""
         if self._video:

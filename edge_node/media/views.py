@@ -254,6 +254,7 @@ class FanoutTrack:
         with self._inbox_lock:
             self._drain_due = False
             items = [self._inbox.pop() for _ in range(len(self._inbox))]
+            starved = self._inbox.starved
             cache = self._cache
         for item in items:
             if cache is not None:
@@ -264,6 +265,8 @@ class FanoutTrack:
                 view.push(item)
             if item.keyframe and self.on_keyframe is not None:
                 self.on_keyframe()
+        if starved and self._views and not self.paused and self.demand is not None:
+            self.demand.request_keyframe()  # the views cannot see that pictures are missing before they reach them
 
 
 def _burst(group: tuple[Coded, ...]) -> list[Coded]:

@@ -206,6 +206,27 @@ async def test_packets_from_another_thread_arrive_in_order() -> None:
     track.close()
 
 
+async def test_pictures_lost_while_the_loop_stood_still_are_made_up_by_a_keyframe() -> None:
+    demand = CountingDemand()
+    track = FanoutTrack("video", "video/H264", demand=demand)
+    view = track.subscribe()
+
+    def other_thread() -> None:
+        for number in range(40):
+            track.deliver_threadsafe(picture(number), number == 0, PICTURE_S)
+
+    asked = demand.keyframes
+    thread = threading.Thread(target=other_thread)
+    thread.start()
+    thread.join()  # the loop runs nothing meanwhile
+    assert len(await take(view, 15)) == 15
+    assert demand.keyframes == asked + 1
+    track.deliver(picture(40), False, PICTURE_S)
+    track.deliver(picture(41), True, PICTURE_S)
+    assert number_of(*await take(view, 1)) == 41
+    track.close()
+
+
 async def test_a_loop_that_stands_still_costs_bounded_memory() -> None:
     track = FanoutTrack("video", "video/H264")
     view = track.subscribe()
