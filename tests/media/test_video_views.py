@@ -219,8 +219,8 @@ async def test_pictures_lost_while_the_loop_stood_still_are_made_up_by_a_keyfram
     thread = threading.Thread(target=other_thread)
     thread.start()
     thread.join()  # the loop runs nothing meanwhile
+    await eventually(lambda: demand.keyframes == asked + 1)
     assert len(await take(view, 15)) == 15
-    assert demand.keyframes == asked + 1
     track.deliver(picture(40), False, PICTURE_S)
     track.deliver(picture(41), True, PICTURE_S)
     assert number_of(*await take(view, 1)) == 41
