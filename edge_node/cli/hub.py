@@ -32,11 +32,13 @@ def main(args: argparse.Namespace) -> int:
 
     def announce(hub: Hub) -> None:
         # The address with the access code is for whoever has no other way to know it.
-        console = hub.console_url if config.console.code is None else hub.http_url
+        facts = {"hub": hub.url, "console": hub.console_url if config.console.code is None else hub.http_url}
+        if config.dev_key is None and hub.dev_key is not None:
+            facts["key"] = hub.dev_key  # drawn just now: nobody could join without knowing it
         if args.json:
-            print(json.dumps({"event": "ready", "hub": hub.url, "console": console}), flush=True)
+            print(json.dumps({"event": "ready", **facts}), flush=True)
         else:
-            print(f"hub: {hub.url}\nconsole: {console}", flush=True)
+            print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
 
     asyncio.run(run_hub(config, announce))
     return 0

@@ -49,7 +49,10 @@ class Sockets:
         socket = new_socket()
         if not socket.can_prepare(request):
             return refusal(426, "invalid_request", "this address speaks WebSocket", {"Upgrade": "websocket"})
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionResetError:  # gone before the upgrade was answered
+            return socket
         connection = Connection(next(self._numbers), socket, request.transport, self._limits)
         task = asyncio.current_task()
         assert task is not None

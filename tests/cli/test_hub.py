@@ -22,6 +22,13 @@ async def test_it_says_where_it_listens_serves_and_ends() -> None:
         assert KEY not in "\n".join(hub.text)
 
 
+async def test_a_key_that_was_drawn_is_told_and_works() -> None:
+    async with Child.edge_node("hub", "--port", "0", "--json") as hub:
+        ready = await hub.event(lambda event: event["event"] == "ready", timeout_s=60)
+        async with SignallingClient(url=ready["hub"], api_key=ready["key"]) as client:
+            await client.publish("a", {"hello": True})
+
+
 async def test_a_code_that_its_owner_knows_is_not_printed(tmp_path: Path) -> None:
     config = tmp_path / "hub.toml"
     config.write_text('port = 0\ndev_key = "pk_dev_hub_test"\n[console]\ncode = "canary-canary-canary"\n')
