@@ -12,337 +12,335 @@ const NOTICE_MS = 6000;
 const SETTLED_MAX = 50;
 
 export function initial() {
-  return {
-    link: { state: "connecting", since: 0, reason: null },
-    me: null,
-    people: {}, // peer id -> name or null: everyone present
-    asked: {}, // peer id -> {tries, at}: who was sent node.describe
-    nodes: {}, // peer id -> description, present, since, talk
-    rings: [], // calls that ring here, oldest first
-    call: null, // the call this page takes part in: phase answering | calling | active
-    settled: [], // ids of calls that need no more ringing
-    door: null, // the last request: {peer, door, nonce, until, ok, reason}
-    lastRing: null,
-    notice: null,
-    mic: "off", // off | asking | on | refused | insecure | missing
-    muted: false,
-    picture: { state: "none", since: 0 }, // none | live | stalled
-  };
+	return {
+		link: { state: "connecting", since: 0 },
+		me: null,
+		people: {}, // peer id -> name or null: everyone present
+		asked: {}, // peer id -> {tries, at}: who was sent node.describe
+		nodes: {}, // peer id -> description, present, since, talk
+		rings: [], // calls that ring here, oldest first
+		call: null, // the call this page takes part in: phase answering | calling | active
+		settled: [], // ids of calls that need no more ringing
+		door: null, // the last request: {peer, door, nonce, until, ok, reason}
+		lastRing: null,
+		notice: null,
+		mic: "off", // off | asking | on | refused | insecure | missing
+		muted: false,
+		picture: { state: "none", since: 0 }, // none | live | stalled
+	};
 }
 
 /** The page in one word: connecting | idle | ringing | in-call | error. */
 export function mode(state) {
-  if (state.link.state === "denied" || state.link.state === "ended") return "error";
-  if (state.call) return "in-call";
-  if (state.rings.length) return "ringing";
-  return state.link.state === "online" ? "idle" : "connecting";
+	if (state.link.state === "denied" || state.link.state === "ended") return "error";
+	if (state.call) return "in-call";
+	if (state.rings.length) return "ringing";
+	return state.link.state === "online" ? "idle" : "connecting";
 }
 
 /** The node on show: the one in the call, else the one that rings, else `chosen`, else the first (doors before others). */
 export function nodeOnShow(state, chosen = null) {
-  const wanted = state.call?.peer ?? state.rings[0]?.peer ?? null;
-  if (wanted && state.nodes[wanted]) return state.nodes[wanted];
-  const rank = (n) => (n.present ? 0 : 10) + (n.id === chosen ? 0 : n.role === "door" ? 1 : 2);
-  return Object.values(state.nodes).sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1))[0] ?? null;
+	const wanted = state.call?.peer ?? state.rings[0]?.peer ?? null;
+	if (wanted && state.nodes[wanted]) return state.nodes[wanted];
+	const rank = (n) => (n.present ? 0 : 10) + (n.id === chosen ? 0 : n.role === "door" ? 1 : 2);
+	return Object.values(state.nodes).sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1))[0] ?? null;
 }
 
 /** What to call a peer: the name of its token, or a plain word. */
 export function nameOf(state, peer) {
-  if (peer && peer === state.me) return "You";
-  return state.nodes[peer]?.name ?? state.people[peer] ?? "Somebody";
+	if (peer && peer === state.me) return "You";
+	return state.nodes[peer]?.name ?? state.people[peer] ?? "Somebody";
 }
 
-const HANDLERS = {
-  ...{ link, welcome, presence, heard, sample, unsent, mic, mute, picture, tick }, // what happens
-  ...{ answer, decline, hangup, start, open }, // what the person does
-};
+const HANDLERS = { link, welcome, presence, heard, sample, unsent, mic, mute, picture, tick, answer, decline, hangup, start, open };
 
 /** @returns {{state: object, send: {to: string, data: object}[]}} */
 export function reduce(state, event, now) {
-  const handler = HANDLERS[event.type];
-  return handler ? { send: [], ...handler(state, event, now) } : { state, send: [] };
+	const handler = HANDLERS[event.type];
+	return handler ? { send: [], ...handler(state, event, now) } : { state, send: [] };
 }
 
 // The connection
 
-function link(state, { link: name, reason = null }, now) {
-  const since = state.link.state === name ? state.link.since : now;
-  return { state: { ...state, link: { state: name, since, reason } } };
+function link(state, { link: name }, now) {
+	return { state: state.link.state === name ? state : { ...state, link: { state: name, since: now } } };
 }
 
 function welcome(state, { me }, now) {
-  const next = { ...state, me, link: { state: "online", since: now, reason: null } };
-  // A new identity: whoever knew the old one no longer does.
-  return { state: state.me === null || state.me === me ? next : { ...next, call: null, rings: [] } };
+	const next = { ...state, me, link: { state: "online", since: now } };
+	// A new identity: whoever knew the old one no longer does.
+	return { state: state.me === null || state.me === me ? next : { ...next, call: null, rings: [] } };
 }
 
 /** `snapshot` true: the whole roster, after subscribing. */
 function presence(state, { joined, left, snapshot = false }, now) {
-  const people = snapshot ? {} : { ...state.people };
-  for (const { peer, name } of joined) if (peer !== state.me) people[peer] = clean(name);
-  for (const peer of left) delete people[peer];
-  const nodes = {};
-  for (const [peer, node] of Object.entries(state.nodes)) {
-    const present = peer in people;
-    nodes[peer] = present === node.present ? node : { ...node, present, since: now, talk: null };
-  }
-  let call = state.call;
-  if (call) call = { ...call, lostAt: call.peer in people ? null : (call.lostAt ?? now) };
-  const asked = snapshot ? {} : Object.fromEntries(Object.entries(state.asked).filter(([peer]) => peer in people));
-  const strangers = joined.map((j) => j.peer).filter((peer) => peer !== state.me && !(peer in asked));
-  return ask({ ...state, people, nodes, call, asked }, strangers, now);
+	const people = snapshot ? {} : { ...state.people };
+	for (const { peer, name } of joined) if (peer !== state.me) people[peer] = clean(name);
+	for (const peer of left) delete people[peer];
+	const nodes = {};
+	for (const [peer, node] of Object.entries(state.nodes)) {
+		const present = peer in people;
+		nodes[peer] = present === node.present ? node : { ...node, present, since: now, talk: null };
+	}
+	let call = state.call;
+	if (call) call = { ...call, lostAt: call.peer in people ? null : (call.lostAt ?? now) };
+	const asked = snapshot ? {} : Object.fromEntries(Object.entries(state.asked).filter(([peer]) => peer in people));
+	const strangers = joined.map((j) => j.peer).filter((peer) => peer !== state.me && !(peer in asked));
+	return ask({ ...state, people, nodes, call, asked }, strangers, now);
 }
 
 function ask(state, peers, now) {
-  const asked = { ...state.asked };
-  for (const peer of peers) asked[peer] = { tries: (asked[peer]?.tries ?? 0) + 1, at: now };
-  return { state: { ...state, asked }, send: peers.map((to) => ({ to, data: { type: "node.describe" } })) };
+	const asked = { ...state.asked };
+	for (const peer of peers) asked[peer] = { tries: (asked[peer]?.tries ?? 0) + 1, at: now };
+	return { state: { ...state, asked }, send: peers.map((to) => ({ to, data: { type: "node.describe" } })) };
 }
 
 // What others say
 
 const HEARD = {
-  "node.description": description,
-  "call.ring": ring,
-  "call.state": callState,
-  "call.hangup": remoteHangup,
-  "door.result": doorResult,
-  error: refused,
+	"node.description": description,
+	"call.ring": ring,
+	"call.state": callState,
+	"call.hangup": remoteHangup,
+	"door.result": doorResult,
+	error: refused,
 };
 
 function heard(state, { from, data }, now) {
-  if (typeof data !== "object" || data === null || !Object.hasOwn(HEARD, data.type)) return { state };
-  return HEARD[data.type](state, from, data, now);
+	if (typeof data !== "object" || data === null || !Object.hasOwn(HEARD, data.type)) return { state };
+	return HEARD[data.type](state, from, data, now);
 }
 
 function description(state, from, data, now) {
-  const id = clean(data.id);
-  if (!id) return { state };
-  const known = state.nodes[from];
-  const node = {
-    peer: from,
-    id,
-    name: clean(data.name) ?? id,
-    role: clean(data.role) ?? "door",
-    version: clean(data.version),
-    doors: names(data.doors),
-    buttons: names(data.buttons),
-    media: data.media ?? null,
-    present: true,
-    since: known?.present ? known.since : now,
-    talk: known?.talk ?? null,
-  };
-  const nodes = { [from]: node };
-  // The same node under an older peer id has gone: a publishable key gives a new one on every connect.
-  for (const [peer, old] of Object.entries(state.nodes)) {
-    if (peer !== from && !(old.id === id && !(peer in state.people))) nodes[peer] = old;
-  }
-  let call = state.call;
-  if (call && call.lostAt !== null && call.node === id) call = { ...call, peer: from, lostAt: null };
-  const rings = state.rings.map((r) => (r.peer === from ? { ...r, name: node.name, node: id } : r));
-  return { state: { ...state, nodes, call, rings } };
+	const id = clean(data.id);
+	if (!id) return { state };
+	const known = state.nodes[from];
+	const node = {
+		peer: from,
+		id,
+		name: clean(data.name) ?? id,
+		role: clean(data.role) ?? "door",
+		doors: names(data.doors),
+		present: true,
+		since: known?.present ? known.since : now,
+		talk: known?.talk ?? null,
+	};
+	const nodes = { [from]: node };
+	// The same node under an older peer id has gone: a publishable key gives a new one on every connect.
+	for (const [peer, old] of Object.entries(state.nodes)) {
+		if (peer !== from && !(old.id === id && !(peer in state.people))) nodes[peer] = old;
+	}
+	let call = state.call;
+	if (call && call.lostAt !== null && call.node === id) call = { ...call, peer: from, lostAt: null };
+	const rings = state.rings.map((r) => (r.peer === from ? { ...r, name: node.name, node: id } : r));
+	return { state: { ...state, nodes, call, rings } };
 }
 
 function ring(state, from, data, now) {
-  const id = clean(data.call);
-  if (!id || state.settled.includes(id) || state.call?.id === id) return { state };
-  const node = state.nodes[from];
-  const known = state.rings.find((r) => r.id === id);
-  const entry = {
-    id,
-    peer: from,
-    node: node?.id ?? clean(data.node),
-    name: node?.name ?? clean(data.name) ?? "The door",
-    since: known?.since ?? now,
-    heardAt: now,
-  };
-  const rings = known ? state.rings.map((r) => (r.id === id ? entry : r)) : [...state.rings, entry].slice(0, 8);
-  const lastRing = known ? state.lastRing : { id, name: entry.name, at: now, outcome: "ringing", who: null };
-  const next = { ...state, rings, lastRing };
-  return node ? { state: next } : ask(next, from in state.asked ? [] : [from], now);
+	const id = clean(data.call);
+	if (!id || state.settled.includes(id) || state.call?.id === id) return { state };
+	const node = state.nodes[from];
+	const known = state.rings.find((r) => r.id === id);
+	const entry = {
+		id,
+		peer: from,
+		node: node?.id ?? clean(data.node),
+		name: node?.name ?? clean(data.name) ?? "The door",
+		since: known?.since ?? now,
+		heardAt: now,
+	};
+	const rings = known ? state.rings.map((r) => (r.id === id ? entry : r)) : [...state.rings, entry].slice(0, 8);
+	const lastRing = known ? state.lastRing : { id, name: entry.name, at: now, outcome: "ringing", who: null };
+	const next = { ...state, rings, lastRing };
+	return node ? { state: next } : ask(next, from in state.asked ? [] : [from], now);
 }
 
 function callState(state, from, data, now) {
-  const id = clean(data.call);
-  const by = clean(data.by);
-  if (!id) return { state };
-  let next = state;
-  const node = state.nodes[from];
-  if (node) {
-    const talk = data.state === "ended" || !by ? null : { call: id, by, state: data.state };
-    next = { ...state, nodes: { ...state.nodes, [from]: { ...node, talk } } };
-  }
-  if (data.state === "active") return active(next, from, id, by, now);
-  if (data.state === "ended") return ended(next, from, id, clean(data.reason), now);
-  if (data.state === "ringing" && next.call?.id === id && next.call.peer === from) {
-    next = { ...next, call: { ...next.call, rings: true, until: now + CALLING_MS } };
-  }
-  return { state: next };
+	const id = clean(data.call);
+	const by = clean(data.by);
+	if (!id) return { state };
+	let next = state;
+	const node = state.nodes[from];
+	if (node) {
+		const talk = data.state === "ended" || !by ? null : { call: id, by, state: data.state };
+		next = { ...state, nodes: { ...state.nodes, [from]: { ...node, talk } } };
+	}
+	if (data.state === "active") return active(next, from, id, by, now);
+	if (data.state === "ended") return ended(next, from, id, clean(data.reason), now);
+	if (data.state === "ringing" && next.call?.id === id && next.call.peer === from) {
+		next = { ...next, call: { ...next.call, rings: true, until: now + CALLING_MS } };
+	}
+	return { state: next };
 }
 
 function active(state, from, id, by, now) {
-  const mine = state.call?.id === id && state.call.peer === from;
-  if (by === state.me) {
-    if (mine) return { state: { ...settle(state, id, "answered", by), call: { ...state.call, phase: "active", activeAt: state.call.activeAt ?? now } } };
-    // The confirmation came after this page gave up: let the door go.
-    return { state, send: [{ to: from, data: { type: "call.hangup", call: id } }] };
-  }
-  const rang = state.rings.some((r) => r.id === id && r.peer === from);
-  if (!mine && !rang) return { state };
-  const next = settle(mine ? { ...state, call: null } : state, id, "answered", by);
-  return { state: note(next, "elsewhere", { who: nameOf(state, by) }, now) };
+	const mine = state.call?.id === id && state.call.peer === from;
+	if (by === state.me) {
+		const call = { ...state.call, phase: "active", activeAt: state.call?.activeAt ?? now };
+		if (mine) return { state: { ...settle(state, id, "answered", by), call } };
+		// The confirmation came after this page gave up: let the door go.
+		return { state, send: [say({ peer: from, id }, "call.hangup")] };
+	}
+	const rang = state.rings.some((r) => r.id === id && r.peer === from);
+	if (!mine && !rang) return { state };
+	const next = settle(mine ? { ...state, call: null } : state, id, "answered", by);
+	return { state: note(next, "elsewhere", { who: nameOf(state, by) }, now) };
 }
 
 function ended(state, from, id, reason, now) {
-  const ringing = state.rings.find((r) => r.id === id && r.peer === from);
-  if (state.call?.id === id && state.call.peer === from) {
-    return { state: note({ ...settle(state, id), call: null }, "ended", { reason: reason ?? "hangup" }, now) };
-  }
-  if (!ringing) return { state };
-  const missed = reason === "timeout" || reason === "cancelled";
-  return { state: note(settle(state, id, missed ? "missed" : (reason ?? "missed")), "rang-out", { reason }, now) };
+	const ringing = state.rings.find((r) => r.id === id && r.peer === from);
+	if (state.call?.id === id && state.call.peer === from) {
+		return { state: note({ ...settle(state, id), call: null }, "ended", { reason: reason ?? "hangup" }, now) };
+	}
+	if (!ringing) return { state };
+	const missed = reason === "timeout" || reason === "cancelled";
+	return { state: note(settle(state, id, missed ? "missed" : (reason ?? "missed")), "rang-out", { reason }, now) };
 }
 
 function remoteHangup(state, from, data, now) {
-  const id = clean(data.call);
-  return id && state.call?.peer === from ? ended(state, from, id, "hangup", now) : { state };
+	const id = clean(data.call);
+	return id && state.call?.peer === from ? ended(state, from, id, "hangup", now) : { state };
 }
 
 function doorResult(state, from, data, now) {
-  const door = state.door;
-  if (!door || door.nonce !== data.nonce || door.peer !== from || door.ok !== null) return { state };
-  const ok = data.ok === true;
-  const reason = clean(data.reason);
-  return { state: note({ ...state, door: { ...door, ok, reason } }, ok ? "door-open" : "door-refused", { door: door.door, reason }, now) };
+	const door = state.door;
+	if (!door || door.nonce !== data.nonce || door.peer !== from || door.ok !== null) return { state };
+	const ok = data.ok === true;
+	const reason = clean(data.reason);
+	return { state: note({ ...state, door: { ...door, ok, reason } }, ok ? "door-open" : "door-refused", { door: door.door, reason }, now) };
 }
 
 function refused(state, from, data, now) {
-  const of = clean(data.of) ?? "";
-  const reason = clean(data.reason);
-  let next = state;
-  if (state.call?.peer === from && state.call.phase !== "active" && ["call.answer", "call.start"].includes(of)) {
-    next = { ...settle(state, state.call.id), call: null };
-  }
-  if (of === "door.open" && state.door?.peer === from) next = { ...next, door: { ...state.door, ok: false, reason } };
-  return { state: note(next, "refused", { of, reason }, now) };
+	const of = clean(data.of) ?? "";
+	const reason = clean(data.reason);
+	let next = state;
+	if (state.call?.peer === from && state.call.phase !== "active" && ["call.answer", "call.start"].includes(of)) {
+		next = { ...settle(state, state.call.id), call: null };
+	}
+	if (of === "door.open" && state.door?.peer === from) next = { ...next, door: { ...state.door, ok: false, reason } };
+	return { state: note(next, "refused", { of, reason }, now) };
 }
 
 // What the person does
 
 function answer(state, _event, now) {
-  const ringing = state.rings[0];
-  if (!ringing || state.call) return { state };
-  const call = engage(ringing.id, ringing.peer, ringing.node, ringing.name, "answering", now);
-  const rings = state.rings.filter((r) => r.id !== ringing.id);
-  return { state: { ...state, rings, call, notice: null, muted: false }, send: [{ to: ringing.peer, data: { type: "call.answer", call: ringing.id } }] };
+	const ringing = state.rings[0];
+	if (!ringing || state.call) return { state };
+	const call = engage(ringing.id, ringing.peer, ringing.node, ringing.name, "answering", now);
+	const rings = state.rings.filter((r) => r.id !== ringing.id);
+	return { state: { ...state, rings, call, notice: null, muted: false }, send: [say(ringing, "call.answer")] };
 }
 
 function decline(state) {
-  const ringing = state.rings[0];
-  if (!ringing || state.call) return { state };
-  return { state: settle(state, ringing.id, "declined", state.me), send: [{ to: ringing.peer, data: { type: "call.decline", call: ringing.id } }] };
+	const ringing = state.rings[0];
+	if (!ringing || state.call) return { state };
+	return { state: settle(state, ringing.id, "declined", state.me), send: [say(ringing, "call.decline")] };
 }
 
 function start(state, { peer, id }, now) {
-  const node = state.nodes[peer];
-  if (!node || state.call || state.rings.length) return { state };
-  const call = engage(id, peer, node.id, node.name, "calling", now);
-  return { state: { ...state, call, notice: null, muted: false }, send: [{ to: peer, data: { type: "call.start", call: id } }] };
+	const node = state.nodes[peer];
+	if (!node || state.call || state.rings.length) return { state };
+	const call = engage(id, peer, node.id, node.name, "calling", now);
+	return { state: { ...state, call, notice: null, muted: false }, send: [say(call, "call.start")] };
+}
+
+function say({ peer, id }, type) {
+	return { to: peer, data: { type, call: id } };
 }
 
 function engage(id, peer, node, name, phase, now) {
-  return { id, peer, node, name, phase, startedAt: now, activeAt: null, until: now + CONFIRM_MS, rings: false, lostAt: null, strange: 0 };
+	return { id, peer, node, name, phase, startedAt: now, activeAt: null, until: now + CONFIRM_MS, rings: false, lostAt: null, strange: 0 };
 }
 
 function hangup(state) {
-  const { call } = state;
-  if (!call) return { state };
-  return { state: { ...settle(state, call.id), call: null }, send: [{ to: call.peer, data: { type: "call.hangup", call: call.id } }] };
+	const { call } = state;
+	if (!call) return { state };
+	return { state: { ...settle(state, call.id), call: null }, send: [say(call, "call.hangup")] };
 }
 
 function open(state, { peer, door, nonce, at }, now) {
-  if (!state.nodes[peer] || (state.door && state.door.ok === null)) return { state };
-  const engaged = [state.call, ...state.rings].find((c) => c?.peer === peer);
-  const data = { type: "door.open", door, nonce, at, ...(engaged ? { call: engaged.id } : {}) };
-  return { state: { ...state, door: { peer, door, nonce, until: now + DOOR_MS, ok: null, reason: null } }, send: [{ to: peer, data }] };
+	if (!state.nodes[peer] || (state.door && state.door.ok === null)) return { state };
+	const engaged = [state.call, ...state.rings].find((c) => c?.peer === peer);
+	const data = { type: "door.open", door, nonce, at, ...(engaged ? { call: engaged.id } : {}) };
+	return { state: { ...state, door: { peer, door, nonce, until: now + DOOR_MS, ok: null, reason: null } }, send: [{ to: peer, data }] };
 }
 
 /** A message did not leave this page. */
 function unsent(state, { data }, now) {
-  if (!["call.answer", "call.start", "door.open"].includes(data.type)) return { state };
-  let next = state;
-  if (data.type === "door.open" && state.door?.nonce === data.nonce) next = { ...state, door: { ...state.door, ok: false } };
-  else if (state.call?.id === data.call && state.call.phase !== "active") next = { ...state, call: null };
-  return { state: note(next, "unsent", {}, now) };
+	if (!["call.answer", "call.start", "door.open"].includes(data.type)) return { state };
+	let next = state;
+	if (data.type === "door.open" && state.door?.nonce === data.nonce) next = { ...state, door: { ...state.door, ok: false } };
+	else if (state.call?.id === data.call && state.call.phase !== "active") next = { ...state, call: null };
+	return { state: note(next, "unsent", {}, now) };
 }
 
 /** A telemetry sample: twice another call than ours means that its end was missed while the connection was away. */
 function sample(state, { node, call: id }, now) {
-  const { call } = state;
-  if (call?.phase !== "active" || call.node !== node) return { state };
-  const strange = id === call.id ? 0 : call.strange + 1;
-  if (strange < 2) return { state: strange === call.strange ? state : { ...state, call: { ...call, strange } } };
-  return { state: note({ ...settle(state, call.id), call: null }, "ended", { reason: "hangup" }, now) };
+	const { call } = state;
+	if (call?.phase !== "active" || call.node !== node) return { state };
+	const strange = id === call.id ? 0 : call.strange + 1;
+	if (strange < 2) return { state: strange === call.strange ? state : { ...state, call: { ...call, strange } } };
+	return { state: note({ ...settle(state, call.id), call: null }, "ended", { reason: "hangup" }, now) };
 }
 
 function mic(state, { mic: name }) {
-  return { state: { ...state, mic: name } };
+	return { state: { ...state, mic: name } };
 }
 
 function mute(state, { muted }) {
-  return { state: { ...state, muted } };
+	return { state: { ...state, muted } };
 }
 
 function picture(state, { picture: name }, now) {
-  return { state: state.picture.state === name ? state : { ...state, picture: { state: name, since: now } } };
+	return { state: state.picture.state === name ? state : { ...state, picture: { state: name, since: now } } };
 }
 
 // Time
 
 function tick(state, _event, now) {
-  let next = state;
-  const fresh = state.rings.filter((r) => now - r.heardAt < RING_STALE_MS);
-  if (fresh.length < state.rings.length) {
-    const gone = state.rings.filter((r) => !fresh.includes(r)).map((r) => r.id);
-    next = { ...next, rings: fresh, lastRing: gone.includes(state.lastRing?.id) ? { ...state.lastRing, outcome: "missed" } : state.lastRing };
-  }
-  const { call, door } = next;
-  if (call && call.phase !== "active" && now >= call.until) {
-    next = note({ ...settle(next, call.id), call: null }, call.phase === "calling" ? "no-start" : "unconfirmed", {}, now);
-  } else if (call && call.lostAt !== null && next.link.state === "online" && now - call.lostAt >= NODE_GRACE_MS) {
-    next = note({ ...settle(next, call.id), call: null }, "ended", { reason: "peer_left" }, now);
-  }
-  if (door && door.ok === null && now >= door.until) {
-    next = note({ ...next, door: { ...door, ok: false } }, "door-silent", { door: door.door }, now);
-  }
-  if (next.notice && now >= next.notice.until) next = { ...next, notice: null };
-  const again = Object.entries(next.asked)
-    .filter(([peer, a]) => !next.nodes[peer]?.present && a.tries < DESCRIBE_TRIES && now - a.at >= DESCRIBE_MS)
-    .map(([peer]) => peer);
-  return next.link.state === "online" && again.length ? ask(next, again, now) : { state: next };
+	let next = state;
+	const fresh = state.rings.filter((r) => now - r.heardAt < RING_STALE_MS);
+	if (fresh.length < state.rings.length) {
+		const gone = state.rings.filter((r) => !fresh.includes(r)).map((r) => r.id);
+		next = { ...next, rings: fresh, lastRing: gone.includes(state.lastRing?.id) ? { ...state.lastRing, outcome: "missed" } : state.lastRing };
+	}
+	const { call, door } = next;
+	if (call && call.phase !== "active" && now >= call.until) {
+		next = note({ ...settle(next, call.id), call: null }, call.phase === "calling" ? "no-start" : "unconfirmed", {}, now);
+	} else if (call && call.lostAt !== null && next.link.state === "online" && now - call.lostAt >= NODE_GRACE_MS) {
+		next = note({ ...settle(next, call.id), call: null }, "ended", { reason: "peer_left" }, now);
+	}
+	if (door && door.ok === null && now >= door.until) {
+		next = note({ ...next, door: { ...door, ok: false } }, "door-silent", { door: door.door }, now);
+	}
+	if (next.notice && now >= next.notice.until) next = { ...next, notice: null };
+	const again = Object.entries(next.asked)
+		.filter(([peer, a]) => !next.nodes[peer]?.present && a.tries < DESCRIBE_TRIES && now - a.at >= DESCRIBE_MS)
+		.map(([peer]) => peer);
+	return next.link.state === "online" && again.length ? ask(next, again, now) : { state: next };
 }
 
 // Helpers
 
 function settle(state, id, outcome = null, by = null) {
-  const settled = state.settled.includes(id) ? state.settled : [...state.settled, id].slice(-SETTLED_MAX);
-  const rings = state.rings.filter((r) => r.id !== id);
-  let { lastRing } = state;
-  if (outcome && lastRing?.id === id) lastRing = { ...lastRing, outcome, who: by ? nameOf(state, by) : null };
-  return { ...state, settled, rings, lastRing };
+	const settled = state.settled.includes(id) ? state.settled : [...state.settled, id].slice(-SETTLED_MAX);
+	const rings = state.rings.filter((r) => r.id !== id);
+	let { lastRing } = state;
+	if (outcome && lastRing?.id === id) lastRing = { ...lastRing, outcome, who: by ? nameOf(state, by) : null };
+	return { ...state, settled, rings, lastRing };
 }
 
 function note(state, code, params, now) {
-  return { ...state, notice: { code, ...params, until: now + NOTICE_MS } };
+	return { ...state, notice: { code, ...params, until: now + NOTICE_MS } };
 }
 
 /** Text from others: one line of at most 120 printable characters, else null. */
 function clean(value) {
-  if (typeof value !== "string") return null;
-  const line = value.replace(/[\p{Cc}\p{Cf}]+/gu, " ").trim().slice(0, 120);
-  return line || null;
+	if (typeof value !== "string") return null;
+	const line = value.replace(/[\p{Cc}\p{Cf}]+/gu, " ").trim().slice(0, 120);
+	return line || null;
 }
 
 function names(value) {
-  return Array.isArray(value) ? value.map(clean).filter(Boolean).slice(0, 16) : [];
+	return Array.isArray(value) ? value.map(clean).filter(Boolean).slice(0, 16) : [];
 }

@@ -20,13 +20,13 @@ const telemetry = new Telemetry($("nodes"));
 const sound = new Sound(() => { apply(); redraw(); });
 const microphone = new Microphone(sound, (mic) => dispatch({ type: "mic", mic }));
 const view = new View({
-  answer: () => dispatch({ type: "answer" }),
-  decline: () => dispatch({ type: "decline" }),
-  hangup: () => dispatch({ type: "hangup" }),
-  call: () => shown && dispatch({ type: "start", peer: shown.peer, id: crypto.randomUUID?.() ?? nonce() }),
-  mute: () => dispatch({ type: "mute", muted: !state.muted }),
-  open: (door) => shown && dispatch({ type: "open", peer: shown.peer, door, nonce: nonce(), at: Math.floor(Date.now() / 1000) }),
-  redraw: () => redraw(),
+	answer: () => dispatch({ type: "answer" }),
+	decline: () => dispatch({ type: "decline" }),
+	hangup: () => dispatch({ type: "hangup" }),
+	call: () => shown && dispatch({ type: "start", peer: shown.peer, id: crypto.randomUUID?.() ?? nonce() }),
+	mute: () => dispatch({ type: "mute", muted: !state.muted }),
+	open: (door) => shown && dispatch({ type: "open", peer: shown.peer, door, nonce: nonce(), at: Math.floor(Date.now() / 1000) }),
+	redraw: () => redraw(),
 });
 
 let state = initial();
@@ -40,16 +40,16 @@ let frames = { count: 0, at: 0, stats: null };
 const links = new Map(); // peer id -> PeerLink
 
 function nonce() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+	return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
 }
 
 // The access code: from the link, kept for this tab
 
 function takeCode() {
-  const code = new URLSearchParams(location.hash.slice(1)).get("code");
-  if (!code) return;
-  sessionStorage.setItem(CODE, code);
-  history.replaceState(null, "", location.pathname + location.search);
+	const code = new URLSearchParams(location.hash.slice(1)).get("code");
+	if (!code) return;
+	sessionStorage.setItem(CODE, code);
+	history.replaceState(null, "", location.pathname + location.search);
 }
 
 const code = () => sessionStorage.getItem(CODE) ?? "";
@@ -58,235 +58,243 @@ const selfName = () => localStorage.getItem(NAME) ?? "";
 // State
 
 function dispatch(event) {
-  const now = Date.now();
-  const before = state;
-  const { state: next, send } = reduce(state, event, now);
-  state = next;
-  for (const { to, data } of send) {
-    if (data.type !== "node.describe") tail.add(`${data.type} sent`, "self");
-    signalling.send(to, data).catch(() => data.type === "node.describe" || dispatch({ type: "unsent", data }));
-  }
-  if (state !== before) {
-    apply();
-    redraw();
-  }
+	const now = Date.now();
+	const before = state;
+	const { state: next, send } = reduce(state, event, now);
+	state = next;
+	for (const { to, data } of send) {
+		if (data.type !== "node.describe") tail.add(`${data.type} sent`, "self");
+		signalling.send(to, data).catch(() => data.type === "node.describe" || dispatch({ type: "unsent", data }));
+	}
+	if (state !== before) {
+		apply();
+		redraw();
+	}
 }
 
 function redraw() {
-  const now = Date.now();
-  const degraded = shown ? degradedText(telemetry.latest(shown.id)) : "";
-  view.render(state, { node: shown, degraded, stats: frames.stats, soundReady: sound.ready, self: selfName() }, now);
+	const now = Date.now();
+	const degraded = shown ? degradedText(telemetry.latest(shown.id)) : "";
+	view.render(state, { node: shown, degraded, stats: frames.stats, soundReady: sound.ready, self: selfName() }, now);
 }
 
 /** Lets the world follow the state: sound, microphone, stage. */
 function apply() {
-  shown = nodeOnShow(state, shown?.id);
-  showStream();
-  const ringing = mode(state) === "ringing";
-  sound.ring(ringing);
-  const id = ringing ? state.rings[0].id : null;
-  if (id !== ringId) {
-    ringId = id;
-    if (ringing) rang(state.rings[0]);
-    else navigator.vibrate?.(0);
-  }
-  const peer = state.call?.peer ?? null;
-  if (peer !== talkingTo) talk(peer);
-  microphone.mute(state.muted);
-  video.muted = state.call?.phase !== "active";
+	shown = nodeOnShow(state, shown?.id);
+	showStream();
+	const ringing = mode(state) === "ringing";
+	sound.ring(ringing);
+	const id = ringing ? state.rings[0].id : null;
+	if (id !== ringId) {
+		ringId = id;
+		if (ringing) rang(state.rings[0]);
+		else navigator.vibrate?.(0);
+	}
+	const peer = state.call?.peer ?? null;
+	if (peer !== talkingTo) talk(peer);
+	microphone.mute(state.muted);
+	video.muted = state.call?.phase !== "active";
 }
 
 function rang(ring) {
-  view.snapshot(video);
-  navigator.vibrate?.([400, 200, 400, 1000, 400, 200, 400]);
-  if (document.hidden && window.Notification?.permission === "granted") {
-    try {
-      const notification = new Notification(`${ring.name} is ringing`, { tag: "edge-node-ring", icon: "icon-ring.svg", requireInteraction: true });
-      notification.onclick = () => window.focus();
-    } catch {
-      // some phones allow notifications to service workers only: the ring is still heard
-    }
-  }
+	view.snapshot(video);
+	navigator.vibrate?.([400, 200, 400, 1000, 400, 200, 400]);
+	if (document.hidden && window.Notification?.permission === "granted") {
+		try {
+			const notification = new Notification(`${ring.name} is ringing`, { tag: "edge-node-ring", icon: "icon-ring.svg", requireInteraction: true });
+			notification.onclick = () => window.focus();
+		} catch {
+			// some phones allow notifications to service workers only: the ring is still heard
+		}
+	}
 }
 
 /** Gives the microphone to the node in the call, takes it from any other. */
 async function talk(peer) {
-  const before = links.get(talkingTo);
-  talkingTo = peer;
-  await before?.setMic(null);
-  if (!peer) microphone.close();
-  else if (microphone.track) await links.get(peer)?.setMic(microphone.track); // the node came back under another id
-  else if (await microphone.open()) await links.get(talkingTo)?.setMic(microphone.track);
+	const before = links.get(talkingTo);
+	talkingTo = peer;
+	await before?.setMic(null);
+	if (!peer) microphone.close();
+	else if (microphone.track) await links.get(peer)?.setMic(microphone.track); // the node came back under another id
+	else if (await microphone.open()) await links.get(talkingTo)?.setMic(microphone.track);
 }
 
 function showStream() {
-  const stream = shown && links.get(shown.peer)?.stream;
-  const wanted = stream?.getTracks().length ? stream : null;
-  if (!wanted || video.srcObject === wanted) return; // the last picture stays while its node is away
-  video.srcObject = wanted;
-  frames = { count: 0, at: Date.now(), stats: null };
-  video.play().catch(() => {}); // autoplay refused: the first touch plays it
+	const stream = shown && links.get(shown.peer)?.stream;
+	const wanted = stream?.getTracks().length ? stream : null;
+	if (!wanted || video.srcObject === wanted) return; // the last picture stays while its node is away
+	video.srcObject = wanted;
+	frames = { count: 0, at: Date.now(), stats: null };
+	video.play().catch(() => {}); // autoplay refused: the first touch plays it
 }
 
 // The connection
 
 const signalling = new Signalling({
-  code,
-  name: selfName,
-  on: {
-    link(name, reason) {
-      if (name === "denied") askCode(reason);
-      dispatch({ type: "link", link: name, reason });
-    },
-    welcome(frame, newSession) {
-      session = newSession;
-      iceServers = Array.isArray(frame.metadata?.iceServers) ? frame.metadata.iceServers.slice(0, 16) : [];
-      if (state.me !== null && state.me !== frame.peerId) closeLinks();
-      awaitingRoster = true;
-      dispatch({ type: "welcome", me: frame.peerId });
-      if (session.simulator && !sim) startSim();
-    },
-    frame(frame) {
-      if (frame.type === "presence" && frame.channel === session.channel) presence(frame);
-      else if (frame.type === "message") frame.channel === session.channel ? heard(frame.from, frame.data) : sampled(frame.data);
-      else if (frame.type === "direct") isSignal(frame.data) ? signal(frame.from, frame.data) : heard(frame.from, frame.data);
-    },
-  },
+	code,
+	name: selfName,
+	on: {
+		link(name) {
+			if (name === "denied") {
+				$("connect-hint").textContent = "That access code is not valid any more. Open the link that edge-node printed last, or type its code.";
+				ask(true);
+			}
+			dispatch({ type: "link", link: name });
+		},
+		welcome(frame, newSession) {
+			session = newSession;
+			iceServers = Array.isArray(frame.metadata?.iceServers) ? frame.metadata.iceServers.slice(0, 16) : [];
+			if (state.me !== null && state.me !== frame.peerId) closeLinks();
+			awaitingRoster = true;
+			dispatch({ type: "welcome", me: frame.peerId });
+			if (session.simulator && !sim) startSim();
+		},
+		frame(frame) {
+			if (frame.type === "presence" && frame.channel === session.channel) presence(frame);
+			else if (frame.type === "message") frame.channel === session.channel ? heard(frame.from, frame.data) : sampled(frame.data);
+			else if (frame.type === "direct") isSignal(frame.data) ? signal(frame.from, frame.data) : heard(frame.from, frame.data);
+		},
+	},
 });
 let awaitingRoster = false;
 
 function presence({ joined, left }) {
-  if (!Array.isArray(joined) || !Array.isArray(left)) return;
-  const peers = joined.filter((p) => typeof p?.peerId === "string").map((p) => ({ peer: p.peerId, name: p.metadata?.name }));
-  dispatch({ type: "presence", joined: peers, left: left.map((p) => p?.peerId), snapshot: awaitingRoster });
-  awaitingRoster = false;
-  for (const peer of links.keys()) if (!(peer in state.people) && !links.get(peer).pc.remoteDescription) closeLink(peer);
+	if (!Array.isArray(joined) || !Array.isArray(left)) return;
+	const peers = joined.filter((p) => typeof p?.peerId === "string").map((p) => ({ peer: p.peerId, name: p.metadata?.name }));
+	dispatch({ type: "presence", joined: peers, left: left.map((p) => p?.peerId), snapshot: awaitingRoster });
+	awaitingRoster = false;
+	for (const peer of links.keys()) if (!(peer in state.people) && !links.get(peer).pc.remoteDescription) closeLink(peer);
 }
 
 function heard(from, data) {
-  const line = tailLine(state, from, data);
-  const repeat = data?.type === "call.ring" && state.rings.some((r) => r.id === data.call);
-  dispatch({ type: "heard", from, data });
-  if (line && !repeat) tail.add(data.type === "node.description" ? tailLine(state, from, data) : line);
-  if (data?.type === "node.description" && state.nodes[from]) {
-    link(from);
-    const replaced = [...links.keys()].filter((peer) => !state.nodes[peer]);
-    for (const peer of replaced) closeLink(peer);
-    showStream();
-  }
+	const line = tailLine(state, from, data);
+	const repeat = data?.type === "call.ring" && state.rings.some((r) => r.id === data.call);
+	dispatch({ type: "heard", from, data });
+	if (line && !repeat) tail.add(data.type === "node.description" ? tailLine(state, from, data) : line);
+	if (data?.type === "node.description" && state.nodes[from]) {
+		link(from);
+		const replaced = [...links.keys()].filter((peer) => !state.nodes[peer]);
+		for (const peer of replaced) closeLink(peer);
+		showStream();
+	}
 }
 
 function sampled(data) {
-  const sample = telemetry.push(data, Date.now());
-  if (!sample) return;
-  if (!sample.late) dispatch({ type: "sample", node: sample.node, call: sample.callId });
-  redraw();
+	const sample = telemetry.push(data, Date.now());
+	if (!sample) return;
+	if (!sample.late) dispatch({ type: "sample", node: sample.node, call: sample.callId });
+	redraw();
 }
 
 // Media
 
 function link(peer) {
-  if (!links.has(peer)) {
-    const made = new PeerLink({
-      me: state.me,
-      remote: peer,
-      iceServers,
-      send: (data) => signalling.send(peer, data),
-      on: { stream: () => showStream(), state: () => redraw() },
-    });
-    links.set(peer, made);
-    if (talkingTo === peer && microphone.track) made.setMic(microphone.track);
-  }
-  return links.get(peer);
+	if (!links.has(peer)) {
+		const made = new PeerLink({
+			me: state.me,
+			remote: peer,
+			iceServers,
+			send: (data) => signalling.send(peer, data),
+			onStream: showStream,
+		});
+		links.set(peer, made);
+		if (talkingTo === peer && microphone.track) made.setMic(microphone.track);
+	}
+	return links.get(peer);
 }
 
 function signal(peer, data) {
-  if (links.has(peer) || offersNode(data)) link(peer).receive(data);
+	if (links.has(peer) || offersNode(data)) link(peer).receive(data);
 }
 
 function closeLink(peer) {
-  links.get(peer)?.close();
-  links.delete(peer);
+	links.get(peer)?.close();
+	links.delete(peer);
 }
 
 function closeLinks() {
-  for (const peer of [...links.keys()]) closeLink(peer);
+	for (const peer of [...links.keys()]) closeLink(peer);
 }
 
 async function measure() {
-  const active = shown && links.get(shown.peer);
-  if (!active) return;
-  const stats = await active.stats();
-  const now = Date.now();
-  if (stats.frames !== frames.count) frames = { count: stats.frames, at: now, stats };
-  else frames = { ...frames, stats };
-  const picture = video.videoWidth === 0 || frames.count === 0 ? "none" : now - frames.at > STALL_MS ? "stalled" : "live";
-  dispatch({ type: "picture", picture });
+	const active = shown && links.get(shown.peer);
+	if (!active) return;
+	const stats = await active.stats();
+	const now = Date.now();
+	if (stats.frames !== frames.count) frames = { count: stats.frames, at: now, stats };
+	else frames = { ...frames, stats };
+	const picture = video.videoWidth === 0 ? "none" : now - frames.at > STALL_MS ? "stalled" : "live";
+	dispatch({ type: "picture", picture });
 }
 
 // The person
 
-function askCode(reason) {
-  const dialog = $("connect-dialog");
-  if (reason) $("connect-hint").textContent = "That access code is not valid any more. Open the link that edge-node printed last, or type its code.";
-  $("connect-name").value = selfName();
-  if (!dialog.open) dialog.showModal();
+/** The dialog asks for the access code too when there is none that works (`wanted`). */
+function ask(wanted) {
+	show($("code-label"), wanted);
+	show($("connect-hint"), wanted);
+	show($("notify"), !wanted && window.Notification?.permission === "default");
+	$("code").disabled = !wanted;
+	$("dialog-title").textContent = wanted ? "Open the console" : "You";
+	$("dialog-done").textContent = wanted ? "Open" : "Save";
+	$("name").value = selfName();
+	if (!$("dialog").open) $("dialog").showModal();
 }
 
-$("connect-dialog").addEventListener("cancel", (event) => event.preventDefault());
+$("dialog").addEventListener("cancel", (event) => $("code").disabled || event.preventDefault());
 $("connect-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  sessionStorage.setItem(CODE, $("code").value.trim());
-  localStorage.setItem(NAME, $("connect-name").value.trim());
-  $("connect-dialog").close();
-  signalling.run();
+	event.preventDefault();
+	$("dialog").close();
+	const name = $("name").value.trim().slice(0, 40);
+	const renamed = name !== selfName();
+	localStorage.setItem(NAME, name);
+	if (!$("code").disabled) {
+		sessionStorage.setItem(CODE, $("code").value.trim());
+		signalling.run();
+	} else if (renamed && !state.call) signalling.restart(); // in a call it waits for the next connection
 });
-
-$("you").addEventListener("click", () => {
-  $("you-name").value = selfName();
-  show($("notify"), window.Notification?.permission === "default");
-  $("you-dialog").showModal();
-});
+$("you").addEventListener("click", () => ask(false));
 $("notify").addEventListener("click", async () => show($("notify"), (await Notification.requestPermission()) === "default"));
-$("you-cancel").addEventListener("click", () => $("you-dialog").close("cancel"));
-$("you-form").addEventListener("submit", () => {
-  const name = $("you-name").value.trim();
-  if (name === selfName()) return;
-  localStorage.setItem(NAME, name);
-  if (state.call) return; // takes effect with the next connection
-  signalling.restart();
-});
 $("sound-on").addEventListener("click", () => sound.unlock());
+video.addEventListener("resize", () => video.videoWidth && dispatch({ type: "picture", picture: "live" }));
 window.addEventListener("pointerup", () => video.paused && video.srcObject && video.play().catch(() => {}));
 window.addEventListener("hashchange", () => {
-  takeCode();
-  location.reload();
+	takeCode();
+	location.reload();
 });
 
+// A page that goes says so, as a closed tab looks to others like a bad network.
+window.addEventListener("pagehide", () => {
+	closeLinks();
+	signalling.stop();
+});
+window.addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+
 function startSim() {
-  document.documentElement.dataset.simulator = "true";
-  show($("sim"), true);
-  sim = new SimPanel($("sim"), { code, log: (line) => tail.add(line, "sim") });
-  sim.run();
+	document.documentElement.dataset.simulator = "true";
+	show($("sim"), true);
+	sim = new SimPanel($("sim"), { code, log: (line) => tail.add(line, "sim") });
+	sim.run();
 }
 
 // Time
 
 let ticks = 0;
 setInterval(() => {
-  ticks += 1;
-  if (state.call?.phase === "active") view.meters(microphone.level(), frames.stats?.level ?? 0, state.muted);
-  if (ticks % 5) return;
-  dispatch({ type: "tick" });
-  if (ticks % 10 === 0) measure();
-  if (ticks % 10 === 0) {
-    telemetry.render(Date.now());
-    redraw();
-  }
+	ticks += 1;
+	if (state.call?.phase === "active") view.meters(microphone.level(), frames.stats?.level ?? 0, state.muted);
+	if (ticks % 5) return;
+	dispatch({ type: "tick" });
+	if (ticks % 10 === 0) measure();
+	if (ticks % 10 === 0) {
+		telemetry.render(Date.now());
+		redraw();
+	}
 }, 100);
 
+for (const element of document.querySelectorAll("[id]")) element.dataset.testid = element.id; // the hooks of the tests
 takeCode();
 if (code()) signalling.run();
-else askCode(null);
+else ask(true);
 apply();
 redraw();
