@@ -47,7 +47,6 @@ _WHERE = {
     "edge_node.errors": _ERRORS,
     "edge_node.protocol.names": "ErrorCode WsCloseCode",
     "edge_node.media.audio_source": "AudioSource",
-    "edge_node.media.io": "from_camera from_file from_microphone from_rtsp iter_frames screen_share",
 }
 _EXPORTS = {name: module for module, names in _WHERE.items() for name in names.split()}
 

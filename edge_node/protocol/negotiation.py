@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
+# Browsers offer the moment a peer appears, and a Chromium (156) that has to take its first offer back within about 20 ms
+# never gathers a candidate again. So even the impolite side lets a browser go first; the polite one waits longer.
+IMPOLITE_WAIT_S = 0.06
 POLITE_WAIT_S = 0.15
 ANSWER_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 15.0
@@ -237,9 +240,9 @@ class Negotiation:
     def _offer_when_due(self, now: float) -> list[NegotiationEffect]:
         if self._offered or self._retry_at is not None:
             return []  # what changed goes out with the next offer
-        if self.polite and not self._settled:
+        if not self._settled:
             if self._offer_at is None:
-                self._offer_at = now + POLITE_WAIT_S
+                self._offer_at = now + (POLITE_WAIT_S if self.polite else IMPOLITE_WAIT_S)
             return []
         return [self._offer()]
 

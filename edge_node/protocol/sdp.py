@@ -14,6 +14,13 @@ _EXTMAP = re.compile(r"^a=extmap:(\d+)((?:/\S+)?) (\S+)(.*)$")
 _RTPMAP = re.compile(r"^a=rtpmap:(\d+) (\S+)$")
 _PER_FORMAT = re.compile(r"^a=(rtpmap|fmtp|rtcp-fb):(\d+) (.*)$")
 _APT = re.compile(r"\bapt=(\d+)")
+# Ids that libwebrtc does not give to something else, whether it describes sound or pictures first (seen in Chromium
+# 156). With others it cannot offer media of its own after a glare: "codec collision for header extension id".
+_USUAL_EXTENSION_IDS = {
+    "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time": 2,
+    "urn:ietf:params:rtp-hdrext:sdes:mid": 9,
+    "urn:ietf:params:rtp-hdrext:ssrc-audio-level": 12,
+}
 # RFC 8285 section 4.2: the ids a one-byte header extension may have.
 _EXTENSION_IDS = range(1, 15)
 # RFC 3551 section 6 and RFC 5761 section 4: payload types free for dynamic use next to RTCP.
@@ -202,16 +209,15 @@ def reject(sdp: str, mids: Iterable[str]) -> str:
     return join(session, sections)
 
 
-def pin(offer: str, negotiated: Sequence[str]) -> str:
+def pin(offer: str, negotiated: Sequence[str] = ()) -> str:
     """An offer that keeps the header extension ids and payload types of the session's earlier descriptions.
 
-    Browsers refuse a re-offer that gives a number another meaning; aiortc offers from a fixed table.
+    Browsers refuse a re-offer that gives a number another meaning; aiortc offers from a fixed table. Extensions that
+    are new get ids that do not get into a browser's way.
     """
     session, sections = split(offer)
     extensions = _earlier_extensions(negotiated)
     types = _earlier_types(negotiated)
-    if not extensions and not types:
-        return offer
     return join(session, [_pin_types(_pin_extensions(lines, extensions), types) for lines in sections])
 
 
@@ -238,7 +244,8 @@ def _pin_extensions(lines: Sequence[str], ids: dict[str, int]) -> list[str]:
             out.append(line)
             continue
         if m[3] not in ids:
-            free = next((i for i in (int(m[1]), *_EXTENSION_IDS) if i not in ids.values()), None)
+            wanted = _USUAL_EXTENSION_IDS.get(m[3], int(m[1]))
+            free = next((i for i in (wanted, *_EXTENSION_IDS) if i not in ids.values()), None)
             if free is None:
                 continue  # every id is taken: the extension is left out rather than given twice
             ids[m[3]] = free

@@ -168,6 +168,10 @@ class PeerLink:
             (t, t._codecs, t._headerExtensions, t.mid, t._get_mline_index()) for t in self.pc.getTransceivers()
         ]
         offer = await self.pc.createOffer()
+        # createOffer resets these to a fixed table; a sender that starts meanwhile would use numbers nobody agreed on.
+        for transceiver, codecs, extensions, mid, _ in self._before_offer:
+            if mid is not None:
+                transceiver._codecs, transceiver._headerExtensions = codecs, extensions
         pinned = text.pin(offer.sdp, [*self.described(), *earlier])
         return await self._set_local("offer", pinned)
 

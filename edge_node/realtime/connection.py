@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 INBOX_SIZE = 512
 CANDIDATES_PER_GENERATION = 200
 ALIVE_TIMEOUT_S = 1.0
+RTT_TIMEOUT_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ class Connection:
             return {}
         found = stats_of(list((await link.pc.getStats()).values()))
         if found["rtt_ms"] is None:
-            rtt_s = await link.ping(ALIVE_TIMEOUT_S)
+            rtt_s = await link.ping(RTT_TIMEOUT_S)
             found["rtt_ms"] = None if rtt_s is None else round(rtt_s * 1000, 2)
         return found
 
@@ -355,11 +356,12 @@ class Connection:
     # Candidates
 
     async def _candidate(self, candidate: payloads.Candidate) -> None:
-        if self._ignoring or self._candidates >= CANDIDATES_PER_GENERATION:
+        if self._candidates >= CANDIDATES_PER_GENERATION:
             return
         self._candidates += 1
         link = self._link
-        if link is None or link.pc.remoteDescription is None:
+        # Those that follow an ignored offer count as well: a browser that takes its offer back keeps its transport.
+        if self._ignoring or link is None or link.pc.remoteDescription is None:
             self._early.append(candidate)
         else:
             await self._add_candidate(link, candidate)
