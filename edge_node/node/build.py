@@ -17,7 +17,7 @@ from edge_node.call.rules import Rule, RuleEngine, parse_rule
 from edge_node.devices.panel import make_panel
 from edge_node.devices.patterns import INDICATOR_PATTERNS, PATTERNS
 from edge_node.devices.pins import ButtonSpec, LedSpec, RelaySpec, Wiring
-from edge_node.devices.profiles import load_profile
+from edge_node.devices.profiles import Profile, load_profile
 from edge_node.encode_plan.limits import board_limits
 from edge_node.encode_plan.plan import Plan, Refusal, Wish, plan
 from edge_node.errors import SettingsError
@@ -70,25 +70,13 @@ class Devices:
 def build_node(settings: Settings) -> Node:
     """A node on this machine's real devices, not yet started. Raises SettingsError."""
     clock = SystemClock()
-    chosen = video_plan(settings)
-    return assemble(settings, real_devices(settings, chosen, clock), chosen, clock)
+    return assemble(settings, real_devices(settings, clock), clock)
 
 
-def video_plan(settings: Settings) -> Plan:
-    """What this board can encode of what the settings ask for. Raises SettingsError with the reason when nothing."""
-    video = settings.video
-    profile = load_profile(settings.gpio.board, board_model())
-    wish = Wish(video.width_px, video.height_px, video.fps, video.max_kbps, hardware=video.source in ("camera", "auto"))
-    chosen = plan(board_limits(profile), wish)
-    if isinstance(chosen, Refusal):
-        raise SettingsError(f"video: {chosen.reason}")
-    return chosen
-
-
-def real_devices(settings: Settings, chosen: Plan, clock: Clock) -> Devices:
+def real_devices(settings: Settings, clock: Clock) -> Devices:
     """The devices that the settings name."""
     return Devices(
-        camera=_camera(settings, chosen, clock),
+        camera=_camera(settings, clock),
         microphone=_microphone(settings.audio.microphone),
         speaker=_speaker(settings.audio.speaker),
         panel=make_panel(wiring(settings), settings.gpio.driver),
@@ -96,19 +84,41 @@ def real_devices(settings: Settings, chosen: Plan, clock: Clock) -> Devices:
     )
 
 
+def _profile(settings: Settings) -> Profile:
+    return load_profile(settings.gpio.board, board_model())
+
+
+def video_plan(settings: Settings, *, hardware: bool) -> Plan:
+    """What this board can encode of what the settings ask for; `hardware`: with the camera module's own encoder.
+
+    Raises SettingsError with the reason when that is nothing.
+    """
+    video = settings.video
+    wish = Wish(video.width_px, video.height_px, video.fps, video.max_kbps, hardware=hardware)
+    chosen = plan(board_limits(_profile(settings)), wish)
+    if isinstance(chosen, Refusal):
+        raise SettingsError(f"video: {chosen.reason}")
+    return chosen
+
+
 def _state_dir() -> Path | None:
     found = os.environ.get("STATE_DIRECTORY")
     return Path(found) if found else None
 
 
-def _camera(settings: Settings, chosen: Plan, clock: Clock) -> VideoSource | None:
+def _camera(settings: Settings, clock: Clock) -> VideoSource | None:
     video = settings.video
 
+    def module() -> VideoSource:
+        buffers = int(_profile(settings).get("camera", {}).get("buffers", 4))
+        return CameraSource(video_plan(settings, hardware=True), clock, buffers=buffers)
+
     def v4l2(device: str) -> VideoSource:
+        chosen = video_plan(settings, hardware=False)
         return V4l2Source(device, chosen.width_px, chosen.height_px, chosen.fps, clock)
 
     def found(choice: Choice) -> VideoSource:
-        return CameraSource(chosen, clock) if choice.kind == "camera" else v4l2(choice.device or video.device)
+        return module() if choice.kind == "camera" else v4l2(choice.device or video.device)
 
     match video.source:
         case "none":
@@ -116,7 +126,7 @@ def _camera(settings: Settings, chosen: Plan, clock: Clock) -> VideoSource | Non
         case "auto":
             return AutoSource(found)
         case "camera":
-            return CameraSource(chosen, clock)
+            return module()
         case "v4l2":
             return v4l2(video.device)
         case "rtsp":
@@ -124,6 +134,7 @@ def _camera(settings: Settings, chosen: Plan, clock: Clock) -> VideoSource | Non
         case "file":
             return FileSource(Path(str(video.file)), clock)
         case "test":
+            chosen = video_plan(settings, hardware=False)
             return PatternSource(chosen.width_px, chosen.height_px, chosen.fps, clock)
 
 
@@ -214,10 +225,11 @@ def credentials(settings: Settings) -> Mapping[str, Any]:
     }
 
 
-def assemble(settings: Settings, devices: Devices, chosen: Plan, clock: Clock) -> Node:
+def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
     """Joins the pieces; on the event loop."""
     rules = rule_engine(settings)
-    video = VideoPublication(chosen, clock, devices.camera)
+    # Pictures that come raw are encoded in software, whatever else the board has.
+    video = VideoPublication(video_plan(settings, hardware=False), clock, devices.camera)
     audio = AudioPublication(clock)
     playback = Playback(clock)
     always = settings.audio.play == "always"

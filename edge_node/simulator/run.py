@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -23,7 +24,7 @@ from edge_node.hub.config import DEFAULT_PORT, hub_config
 from edge_node.hub.server import Hub
 from edge_node.media.microphone import ToneMicrophone
 from edge_node.media.speaker import NullSpeaker
-from edge_node.node.build import Devices, assemble, real_devices, video_plan
+from edge_node.node.build import Devices, assemble, real_devices
 from edge_node.node.node import Node
 from edge_node.settings import Settings, load
 from edge_node.simulator.bus import Event, EventBus
@@ -80,6 +81,7 @@ class Simulation:
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
         self._viewers = 0
+        self._end = asyncio.Event()
 
     async def run(self) -> None:
         """Until SIGINT, SIGTERM or the end of the duration."""
@@ -117,12 +119,11 @@ class Simulation:
     async def _start_node(self, settings: Settings) -> Node:
         world = self.world
         clock = SystemClock()
-        chosen = video_plan(settings)
-        real = real_devices(settings, chosen, clock)
+        real = real_devices(settings, clock)
         assert isinstance(real.panel, GpioPanel)
         self.speaker = NullSpeaker()
         devices = self._simulated(settings, real)
-        self.node = node = assemble(settings, devices, chosen, clock)
+        self.node = node = assemble(settings, devices, clock)
         gpio = settings.gpio
         world.furnish(
             buttons=[b.name for b in gpio.button],
@@ -162,7 +163,7 @@ class Simulation:
             sys.stdout.write("Open it in a browser: the door's button is in the virtual panel. Ctrl-C ends.\n")
             sys.stdout.flush()
             return
-        self.bus.observe(_print_event)
+        self.bus.observe(self._print)
         ready = {
             "event": "ready",
             "console": self.hub.console_url,
@@ -172,7 +173,17 @@ class Simulation:
             "telemetry_channel": settings.telemetry.channel,
             "node": settings.node.id,
         }
-        _print_event(ready)
+        self._print(ready)
+
+    def _print(self, event: Event) -> None:
+        if self._end.is_set():
+            return
+        try:
+            sys.stdout.write(json.dumps(event) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # nobody reads any more: that ends a program in a pipe
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - or Python complains again at its own end
+            self._end.set()
 
     def _call(self, view: CallView) -> None:
         reason = view.reason.value if view.reason else None
@@ -182,7 +193,7 @@ class Simulation:
 
     async def _live(self) -> None:
         loop = asyncio.get_running_loop()
-        end = asyncio.Event()
+        end = self._end
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, end.set)
         if self._args.duration:
@@ -214,8 +225,3 @@ class Simulation:
             self.bus.tell("viewer", viewers=viewers)
         if self.bus.streams:
             self.bus.tell_streams({"event": "speaker", "dbfs": round(max(self.speaker.level_dbfs, -100.0), 1)})
-
-
-def _print_event(event: Event) -> None:
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
