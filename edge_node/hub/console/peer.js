@@ -148,20 +148,25 @@ export class PeerLink {
 	}
 
 	async takeOffer(description) {
-		clearTimeout(this.offerTimer);
+		const print = fingerprint(description.sdp);
 		const collision = this.makingOffer || this.pc.signalingState !== "stable";
-		this.ignoreOffer = !this.polite && collision;
+		this.ignoreOffer = !print || (!this.polite && collision);
 		if (this.ignoreOffer) return;
+		clearTimeout(this.offerTimer);
 		// Another DTLS fingerprint: the node began a new session, which an existing connection cannot join.
-		if (this.last && this.last !== fingerprint(description.sdp)) this.replace();
+		if (this.last && this.last !== print) this.replace();
 		try {
 			await this.pc.setRemoteDescription(description);
-		} catch (error) {
-			console.warn("offer needs a fresh connection:", error.message);
+		} catch {
 			this.replace();
-			await this.pc.setRemoteDescription(description);
+			try {
+				await this.pc.setRemoteDescription(description); // what an old connection refuses, a fresh one may take
+			} catch (error) {
+				this.restart();
+				throw error;
+			}
 		}
-		this.last = fingerprint(description.sdp);
+		this.last = print;
 		const { pc } = this;
 		await this.applyMic();
 		await pc.setLocalDescription();
@@ -181,9 +186,8 @@ export class PeerLink {
 		try {
 			await pc.setRemoteDescription(description);
 		} catch (error) {
-			console.warn("answer needs a fresh connection:", error.message);
 			this.restart();
-			return;
+			throw error;
 		}
 		this.last = fingerprint(description.sdp);
 		this.mayOffer = true;
