@@ -31,7 +31,7 @@ export async function* jsonLines(body) {
 export function simLine(event) {
 	const detail = Object.entries(event)
 		.filter(([key, value]) => !["event", "at", "on"].includes(key) && ["string", "number", "boolean"].includes(typeof value))
-		.map(([key, value]) => (["name", "button", "state", "call"].includes(key) ? value : ["kind", "reason"].includes(key) ? `(${value})` : `${key} ${value}`));
+		.map(([key, value]) => (["name", "button", "viewers"].includes(key) ? value : ["kind", "reason"].includes(key) ? `(${value})` : `${key} ${value}`));
 	if ("on" in event) detail.push(event.on ? "on" : "off");
 	return ["state", "speaker", "ring", "call", "world"].includes(event.event) ? null : [event.event, ...detail].join(" ");
 }
