@@ -20,7 +20,7 @@ esac
 
 echo "install.sh: Debian packages"
 apt-get update -qq
-wanted=(python3 python3-venv python3-systemd libportaudio2 libasound2-plugins)
+wanted=(systemd python3 python3-venv python3-systemd libportaudio2 libasound2-plugins)
 # Only Raspberry Pi's archive has picamera2; lgpio is in Debian's too. Neither is needed on a plain machine.
 for package in python3-picamera2 python3-lgpio; do
   [ -n "$(apt-cache policy "$package" 2>/dev/null | sed -n 's/^ *Candidate: *\([^(]\)/\1/p')" ] && wanted+=("$package")
