@@ -84,7 +84,11 @@ class Hunt:
         if len(self._declined) < MAX_DECLINED:  # people who come back under a new id each time
             self._declined.add(peer_id)
         self.skip_empty(peers, now)
-        return bool(self.ringing(peers))
+        return not self.is_refused(peers)
+
+    def is_refused(self, peers: Peers) -> bool:
+        """True when somebody declined and nobody who is here is left to ring."""
+        return bool(self._declined) and not self.ringing(peers)
 
     def _has_somebody(self, targets: Iterable[str], peers: Peers) -> bool:
         return any(

@@ -241,8 +241,15 @@ class CallMachine:
 
     def _left(self, peer_id: str, now: float) -> None:
         self._peers.pop(peer_id, None)
-        if self._call is not None and peer_id == self._call.peer_id:
-            self._call.grace_ends = min(self._call.grace_ends, now + self._config.peer_grace_s)
+        call = self._call
+        if call is None:
+            return
+        if peer_id == call.peer_id:
+            call.grace_ends = min(call.grace_ends, now + self._config.peer_grace_s)
+        if call.hunt is not None:
+            call.hunt.skip_empty(self._peers, now)
+            if call.hunt.is_refused(self._peers):
+                self._end(call, Reason.DECLINED, now)
 
     # Messages
 

@@ -298,7 +298,7 @@ class MeteredPeer(Emitter):
         entry = self._tracks.add(track, stream, metadata, self._state)
         if entry is None:
             return
-        for remote in self._remotes.values():
+        for remote in list(self._remotes.values()):
             self._tell_metadata(remote.id, [entry.meta] if entry.metadata is not None else [])
             remote.connection.changed()
 
@@ -307,7 +307,7 @@ class MeteredPeer(Emitter):
         entry = self._tracks.remove(track)
         if entry is None:
             return
-        for remote in self._remotes.values():
+        for remote in list(self._remotes.values()):
             self._tell_metadata(remote.id, [entry.cleared] if entry.metadata is not None else [])
             remote.connection.changed()
 
@@ -376,7 +376,7 @@ class MeteredPeer(Emitter):
             return
         if is_stranger:
             # To the others this is a stranger now: the old connections end at once, so that nobody hears it twice.
-            for remote in self._remotes.values():
+            for remote in list(self._remotes.values()):
                 self._later(remote.swap())
         self._awaits_snapshot = True
         self._reconcile = self._work.spawn(self._await_snapshot(), "reconcile")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -31,10 +32,11 @@ def routes(world: World, allowed: Callable[[web.Request], bool]) -> list[web.Rou
 
     async def events(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
-        await response.prepare(request)
-        await response.write(_line({"event": "state", **world.state()}))
-        async for event in world.bus.stream():
-            await response.write(_line(event))
+        with contextlib.suppress(ConnectionResetError):  # the page was closed
+            await response.prepare(request)
+            await response.write(_line({"event": "state", **world.state()}))
+            async for event in world.bus.stream():
+                await response.write(_line(event))
         return response
 
     async def press(request: web.Request) -> web.StreamResponse:

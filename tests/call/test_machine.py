@@ -274,6 +274,22 @@ def test_answered_here(action: str) -> None:
     assert d.heard == [frozenset({"anna"})]
 
 
+def test_declined_by_all_who_are_still_here() -> None:
+    driver = Driver("a", "b")
+    driver.press()
+    driver.says("a", "call.decline", call="c1")
+    driver.leaves("b")
+    assert driver.machine.view.phase is Phase.IDLE
+    assert driver.machine.view.reason is Reason.DECLINED
+
+
+def test_it_rings_on_when_all_left_and_nobody_declined() -> None:
+    driver = Driver("a")
+    driver.press()
+    driver.leaves("a")
+    assert driver.machine.view.phase is Phase.RINGING
+
+
 def test_declined_here() -> None:
     d = Driver("anna")
     d.says("anna", "call.start", call="x")
