@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 from edge_node.protocol.frames import (
     MISSING,
@@ -121,6 +121,8 @@ def _body(frame: ClientFrame | ServerFrame) -> _Object:
             return {"type": "going_away", "retryAfterMs": ms}
         case Pong(rid):
             return {"type": "pong", "requestId": _opt(rid)}
+        case _ as never:  # pragma: no cover
+            assert_never(never)
 
 
 def _load(text: str) -> _Object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-# Browsers offer the moment a peer appears, and a Chromium (156) that has to take its first offer back within about 20 ms
+# Browsers offer the moment a peer appears, and a Chromium (156) that has to take its first offer back within some 20 ms
 # never gathers a candidate again. So even the impolite side lets a browser go first; the polite one waits longer.
 IMPOLITE_WAIT_S = 0.06
 POLITE_WAIT_S = 0.15
@@ -148,7 +148,7 @@ NegotiationEffect = MakeOffer | TakeOffer | TakeAnswer | Ignore | GiveUp
 
 
 class Negotiation:
-    """`handle(event, now)` and `tick(now)` return what to do; one thing at a time, its result comes back as an event."""
+    """`handle(event, now)` and `tick(now)` say what to do: one thing at a time, its result comes back as an event."""
 
     def __init__(self, *, polite: bool) -> None:
         self.polite = polite
@@ -209,7 +209,7 @@ class Negotiation:
                 self._connect_due = self._retry_at = None
             case Renew():
                 return self._renew(now)
-            case _ as never:
+            case _ as never:  # pragma: no cover
                 assert_never(never)
         return []
 

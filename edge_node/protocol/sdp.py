@@ -79,12 +79,6 @@ def ufrag(sdp: str) -> str | None:
     return value if value is not None and len(value) <= MAX_UFRAG_CHARS else None
 
 
-def is_libwebrtc(sdp: str) -> bool:
-    """True for a description of Chromium, Safari or another libwebrtc, judged by its origin line."""
-    session, _ = split(sdp)
-    return any(re.match(r"^o=- \d+ \d+ IN IP4 127\.0\.0\.1$", line) for line in session)
-
-
 def read(sdp: str) -> list[Section]:
     """The m-sections in order; at most MAX_SECTIONS."""
     return [_section(index, lines) for index, lines in enumerate(split(sdp)[1][:MAX_SECTIONS])]

@@ -296,7 +296,7 @@ class Session:
                 return self._close(code, reason)
             case Opened() | Lost() | TokenFailed() | Received():
                 return self._on_wire(event, now) if event.wire == self._wire and self._wire_up else []
-            case _ as never:
+            case _ as never:  # pragma: no cover
                 assert_never(never)
 
     def _on_wire(self, event: Opened | Lost | TokenFailed | Received, now: float) -> list[Effect]:
@@ -310,7 +310,7 @@ class Session:
                 return self._token_failed(error, now, jitter)
             case Received(_, text):
                 return self._received(text, now)
-            case _ as never:
+            case _ as never:  # pragma: no cover
                 assert_never(never)
 
     def tick(self, now: float, jitter: float = 0.5) -> list[Effect]:
@@ -475,7 +475,7 @@ class Session:
                 return [Delivered(frame)]
             case MessageFrame() | DirectFrame() | PresenceFrame():
                 return [Delivered(frame)]
-            case _ as never:
+            case _ as never:  # pragma: no cover
                 assert_never(never)
 
     def _error(self, frame: ErrorFrame, now: float) -> list[Effect]:

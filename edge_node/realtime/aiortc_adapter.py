@@ -47,7 +47,8 @@ class Outlet:
         self.outgoing: Outgoing | None = None
         self.feed = Feed(transceiver.kind)
         self.encoder = SenderEncoder(self.feed)
-        _hook_sender(transceiver.sender, self.feed, self.encoder)
+        self.codec: RTCRtpCodecParameters | None = None
+        self._hook(transceiver.sender)
 
     def plug(self, outgoing: Outgoing | None) -> None:
         """Sends something else; the description that says so is the caller's duty."""
@@ -61,26 +62,31 @@ class Outlet:
             sender._track_id = outgoing.id
             sender._stream_id = outgoing.stream_id or NO_STREAM
 
+    def _hook(self, sender: RTCRtpSender) -> None:
+        sender.replaceTrack(self.feed)
+
+        async def next_frame(codec: RTCRtpCodecParameters) -> RTCEncodedFrame | None:
+            self.codec = codec
+            data = await self.feed.recv()
+            coded = await self.encoder.coded(data, codec) if sender._enabled else None
+            if coded is None:
+                return None
+            return RTCEncodedFrame(coded.payloads, coded.timestamp, coded.level_dbov)  # type: ignore[arg-type]
+
+        # Stock aiortc takes PLI and FIR for frames only and REMB for its own encoder only: coded tracks never hear it.
+        sender._next_encoded_frame = next_frame  # type: ignore[method-assign]
+        sender._send_keyframe = self.encoder.ask_keyframe  # type: ignore[method-assign]
+        sender._RTCRtpSender__encoder = self.encoder  # type: ignore[attr-defined]
+
+    def fits(self, outgoing: Outgoing) -> bool:
+        """A sender that runs keeps its codec for good; frames can be encoded for any, coded packets for theirs only."""
+        mime = outgoing.mime_type
+        return mime is None or self.codec is None or _same_codec(mime, self.codec)
+
     @property
     def sends(self) -> bool:
         """Sending here has been negotiated."""
         return self.transceiver.currentDirection in ("sendrecv", "sendonly")
-
-
-def _hook_sender(sender: RTCRtpSender, feed: Feed, encoder: SenderEncoder) -> None:
-    sender.replaceTrack(feed)
-
-    async def next_frame(codec: RTCRtpCodecParameters) -> RTCEncodedFrame | None:
-        data = await feed.recv()
-        coded = await encoder.coded(data, codec) if sender._enabled else None
-        if coded is None:
-            return None
-        return RTCEncodedFrame(coded.payloads, coded.timestamp, coded.level_dbov)  # type: ignore[arg-type]
-
-    # Stock aiortc takes PLI and FIR for frames only and REMB for its own encoder only: coded tracks never hear of them.
-    sender._next_encoded_frame = next_frame  # type: ignore[method-assign]
-    sender._send_keyframe = encoder.ask_keyframe  # type: ignore[method-assign]
-    sender._RTCRtpSender__encoder = encoder  # type: ignore[attr-defined]
 
 
 def _same_codec(mime_type: str, codec: RTCRtpCodecParameters) -> bool:
@@ -145,6 +151,11 @@ class PeerLink:
             transceiver._codecs = _only(transceiver._codecs, mime) or transceiver._codecs
         outlet.plug(outgoing)
         return outlet
+
+    def fits(self, outgoing: Outgoing, transceiver: RTCRtpTransceiver) -> bool:
+        """This transceiver is not bound to another codec."""
+        outlet = self.outlet(transceiver)
+        return outlet is None or outlet.fits(outgoing)
 
     def can_send(self, outgoing: Outgoing, transceiver: RTCRtpTransceiver) -> bool:
         """The codec of this track is among those the other side takes there."""

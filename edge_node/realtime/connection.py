@@ -151,8 +151,8 @@ class Connection:
         if link is None or outlet is None:
             self.changed()
             return
-        if not link.can_send(new, outlet.transceiver):
-            raise MeteredRealtimeError(f"the connection was negotiated for another codec than {new.mime_type}")
+        if not link.can_send(new, outlet.transceiver) or not outlet.fits(new):
+            raise MeteredRealtimeError(f"this connection sends another codec than {new.mime_type}: remove and add it")
         outlet.plug(new)
 
     async def stats(self) -> dict[str, Any]:
@@ -404,7 +404,8 @@ class Connection:
         taken = {s.mid for text in link.described()[:1] for s in sdp.read(text) if s.receives}
         for track in missing:
             free = (t for t in link.pc.getTransceivers() if self._is_free(link, t, track.kind))
-            usable = (t for t in free if (t.mid is None or t.mid in taken) and link.can_send(track, t))
+            open_for = (t for t in free if t.mid is None or t.mid in taken)
+            usable = (t for t in open_for if link.fits(track, t) and link.can_send(track, t))
             link.add(track, next(usable, None), receive=track.kind in receive)
         if fresh and self._earlier:  # what the other side sent before has a place in the new connection as well
             sent = [s.kind for s in sdp.read(self._earlier[0]) if s.sends and s.kind in receive]
@@ -426,7 +427,8 @@ class Connection:
                 transceiver.direction = "recvonly" if section.kind in receive else "inactive"
             if not free or not section.receives:
                 continue
-            track = next((t for t in missing if t.kind == section.kind), None)
+            fitting = (t for t in missing if t.kind == section.kind and link.fits(t, transceiver))
+            track = next(fitting, None)
             if track is None:
                 continue
             missing.remove(track)

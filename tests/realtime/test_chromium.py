@@ -23,12 +23,11 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.chromium
 SCRIPT = Path(__file__).with_name("chromium_peer.js").read_text()
 NODE = "node-m"
-EXTRA: tuple[str, ...] = ()
 
 
 @asynccontextmanager
 async def page() -> AsyncIterator[Page]:
-    async with chromium("--autoplay-policy=no-user-gesture-required", *EXTRA) as browser:
+    async with chromium("--autoplay-policy=no-user-gesture-required") as browser:
         opened = await browser.new_page()
         await opened.add_script_tag(content=SCRIPT)
         yield opened
@@ -41,7 +40,7 @@ async def join(page: Page, hub: Hub, peer_id: str, **options: Any) -> None:
 
 async def until(ask: Callable[[], Awaitable[bool]], timeout_s: float = 20.0) -> None:
     async with asyncio.timeout(timeout_s):
-        while not await ask():
+        while not await ask():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 

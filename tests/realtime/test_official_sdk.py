@@ -57,9 +57,8 @@ async def test_sound_both_ways_and_coded_pictures(node_id: str, viewer_id: str, 
         node.add_track(video, stream, {"role": "camera", "node": "front"})
         node.add_track(Tone(440), stream, {"role": "microphone", "node": "front"})
         viewer.peer.add_track(Tone(1000), official.MediaStream(id="person"), {"role": "voice"})
-        joins = [lambda: node.join("room"), lambda: viewer.peer.join("room")]
-        for join in reversed(joins) if viewer_first else joins:
-            await join()
+        for one in (viewer.peer, node) if viewer_first else (node, viewer.peer):
+            await one.join("room")
         await hears(await viewer.track("audio"), 440)
         await pictures(await viewer.track("video"), 20)
         await hears(await watcher.track("audio"), 1000)

@@ -51,10 +51,10 @@ class Watcher:
         self.tracks: list[Track] = []
         self.added: list[str] = []
         self.removed: list[str] = []
-        peer.on(PeerJoined, self._joined)
+        peer.on(PeerJoined, lambda e: self.watch(e.peer))
 
-    def _joined(self, event: PeerJoined) -> None:
-        remote = event.peer
+    def watch(self, remote: RemotePeer) -> None:
+        """Keeps what this one does from now on."""
         self.joined.append(remote.id)
         self.remotes[remote.id] = remote
         remote.on(Track, self.tracks.append)
@@ -138,13 +138,13 @@ class CodedView(MediaStreamTrack):
     def __init__(self, source: CodedVideo) -> None:
         super().__init__()
         self._source = source
-        self._queue: asyncio.Queue[av.Packet] = asyncio.Queue(64)
+        self._queue: asyncio.Queue[av.Packet[Any]] = asyncio.Queue(64)
 
-    def push(self, packet: av.Packet) -> None:
+    def push(self, packet: av.Packet[Any]) -> None:
         if not self._queue.full():
             self._queue.put_nowait(packet)
 
-    async def recv(self) -> av.Packet:
+    async def recv(self) -> av.Packet[Any]:
         if self.readyState != "live":
             raise MediaStreamError
         return await self._queue.get()
