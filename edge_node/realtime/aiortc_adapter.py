@@ -122,6 +122,7 @@ class PeerLink:
         self.outlets: list[Outlet] = []
         self._rejected: set[str] = set()
         self._before_offer: list[tuple[Any, ...]] = []
+        self._local_before_offer: Any = None
         self.pc.on("connectionstatechange", lambda: on_state(self, self.pc.connectionState))
         self.pc.on("datachannel", on_channel)
 
@@ -178,6 +179,8 @@ class PeerLink:
         self._before_offer = [
             (t, t._codecs, t._headerExtensions, t.mid, t._get_mline_index()) for t in self.pc.getTransceivers()
         ]
+        # An offer that was answered stays aiortc's "pending" description.
+        self._local_before_offer = self.pc._RTCPeerConnection__pendingLocalDescription  # type: ignore[attr-defined]
         offer = await self.pc.createOffer()
         # createOffer resets these to a fixed table; a sender that starts meanwhile would use numbers nobody agreed on.
         for transceiver, codecs, extensions, mid, _ in self._before_offer:
@@ -248,7 +251,7 @@ class PeerLink:
         """Takes the offer made last back: aiortc has no rollback (RFC 9429 section 4.1.10.2)."""
         pc: Any = self.pc
         pc._RTCPeerConnection__setSignalingState("stable")
-        pc._RTCPeerConnection__pendingLocalDescription = None
+        pc._RTCPeerConnection__pendingLocalDescription = self._local_before_offer
         for transceiver, codecs, extensions, mid, index in self._before_offer:
             transceiver._codecs, transceiver._headerExtensions = codecs, extensions
             if mid is None:

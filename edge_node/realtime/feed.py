@@ -170,6 +170,7 @@ class SenderEncoder:
         self._inner: Encoder | None = None
         self._codec: RTCRtpCodecParameters | None = None
         self._resampler: av.AudioResampler | None = None
+        self._shape: tuple[object, ...] = ()
         self._shift = 0
         self._last: tuple[int, float] | None = None
         self._rebase = True
@@ -218,6 +219,12 @@ class SenderEncoder:
     async def _encode(self, inner: Encoder, frame: Frame, codec: RTCRtpCodecParameters) -> Coded | None:
         level = None
         if isinstance(frame, av.AudioFrame):
+            shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if shape != self._shape:  # aiortc's encoders refuse another shape than their first frame's
+                if self._shape:
+                    self._restart(codec)
+                    inner = self._inner = get_encoder(codec)
+                self._shape = shape
             frame = self._as_s16(frame)
             level = level_dbov(frame)
         force, self._keyframe = self._keyframe, False
@@ -236,6 +243,7 @@ class SenderEncoder:
     def _restart(self, codec: RTCRtpCodecParameters) -> None:
         self._codec = codec
         self._inner = self._resampler = None
+        self._shape = ()
         self._rebase = True
 
     def _on_clock(

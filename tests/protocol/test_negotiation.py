@@ -281,7 +281,8 @@ def test_both_sides_end_up_on_the_same_connection(actions: list[str]) -> None:
         elif verb == "lose" and sides[who].outbox:
             sides[who].outbox.popleft()
         elif verb != "lose":
-            event = {"change": n.Changed(), "down": n.Down(), "renew": n.Renew()}[verb]
+            events: dict[str, n.NegotiationEvent] = {"change": n.Changed(), "down": n.Down(), "renew": n.Renew()}
+            event = events[verb]
             sides[who].do(sides[who].negotiation.handle(event, now), now)
 
     for action in actions:

@@ -109,7 +109,7 @@ async def test_publish_subscribe_and_direct() -> None:
 
 
 async def test_events_of_a_connection() -> None:
-    fake, seen = FakeWire(), []
+    fake, seen = FakeWire(), list[Any]()
     client = SignallingClient(api_key="pk_x", url="ws://localhost", connect=fake.connect)
     for kind in (StateChange, Connected, Disconnected, GoingAway, ServerError):
         client.on(kind, seen.append)
@@ -215,7 +215,7 @@ async def test_token_providers_of_both_kinds_and_their_failures() -> None:
 
 
 async def test_token_failures_are_told_from_the_third_on() -> None:
-    fake, told = FakeWire(), []
+    fake, told = FakeWire(), list[Any]()
     works = True
 
     def provide() -> str:

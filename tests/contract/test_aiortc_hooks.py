@@ -1,0 +1,171 @@
+"""What aiortc and aioice promise in private: each handle that edge_node.realtime.aiortc_adapter takes hold of."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+import aiortc.rtcrtpreceiver
+import pytest
+from aioice.ice import Connection
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
+from aiortc.rtcrtpsender import RTCEncodedFrame, RTCRtpSender
+
+from edge_node.realtime.aiortc_adapter import PeerLink
+from edge_node.realtime.feed import Outgoing
+from edge_node.realtime.received import PassThrough, Router
+from edge_node.realtime.relay import Relay
+from tests.support.waiting import eventually
+
+BUNDLED = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+
+
+def link() -> PeerLink:
+    return PeerLink((), False, lambda *_: None, lambda _: None)
+
+
+def tone() -> Outgoing:
+    return Outgoing("track-id", "audio", Relay(AudioStreamTrack()).listen, "stream-id")
+
+
+async def connect(a: PeerLink, b: PeerLink) -> None:
+    await b.apply_offer(await a.offer())
+    await a.apply_answer(await b.answer())
+    await eventually(lambda: a.pc.connectionState == b.pc.connectionState == "connected")
+
+
+async def test_a_sender_has_what_is_replaced() -> None:
+    pc = RTCPeerConnection(BUNDLED)
+    sender: Any = pc.addTransceiver("video").sender
+    for name in ("_RTCRtpSender__encoder", "_ssrc", "_stream_id", "_track_id", "_enabled"):
+        assert hasattr(sender, name), name
+    assert list(inspect.signature(sender._next_encoded_frame).parameters) == ["codec"]
+    assert list(inspect.signature(sender._send_keyframe).parameters) == []
+    source = inspect.getsource(RTCRtpSender)
+    assert "self._send_keyframe()" in source and "await self._next_encoded_frame(codec)" in source
+    assert "self.__encoder.target_bitrate = bitrate" in source
+    frame = RTCEncodedFrame([b"x"], 5, -30)
+    assert (frame.payloads, frame.timestamp, frame.audio_level) == ([b"x"], 5, -30)
+    await pc.close()
+
+
+async def test_a_transceiver_has_what_is_changed() -> None:
+    pc = RTCPeerConnection(BUNDLED)
+    transceiver: Any = pc.addTransceiver("audio")
+    for name in ("_bundled", "_codecs", "_headerExtensions", "_offerDirection"):
+        assert hasattr(transceiver, name), name
+    transceiver._set_mid("x")
+    assert transceiver.mid == "x"
+    transceiver._set_mid(None)
+    transceiver._set_mline_index(None)
+    assert transceiver.mid is None and transceiver._get_mline_index() is None
+    await pc.close()
+
+
+async def test_a_receiver_takes_its_queue_and_buffer_when_it_starts() -> None:
+    source = inspect.getsource(aiortc.rtcrtpreceiver.RTCRtpReceiver)
+    assert "self._track._queue" in source and "self.__jitter_buffer.add(packet)" in source
+    assert "output_q.put(" in inspect.getsource(aiortc.rtcrtpreceiver.decoder_worker)
+    a, b = link(), link()
+    a.add(tone(), None, receive=True)
+    await connect(a, b)
+    receiver: Any = b.pc.getTransceivers()[0].receiver
+    assert isinstance(receiver.track._queue, Router)
+    assert isinstance(receiver._RTCRtpReceiver__jitter_buffer, PassThrough)
+    mid = b.pc.getTransceivers()[0].mid
+    assert mid is not None and b.router(mid) is receiver.track._queue
+    await a.close()
+    await b.close()
+
+
+async def test_a_rolled_back_offer_leaves_no_trace() -> None:
+    a, b = link(), link()
+    a.add(tone(), None, receive=True)
+    await connect(a, b)
+    before = (a.described(), [t.mid for t in a.pc.getTransceivers()])
+    a.add(Outgoing("other", "audio", Relay(AudioStreamTrack()).listen), None, receive=True)
+    a.pc.createDataChannel("x")
+    await a.offer()
+    assert a.pc.signalingState == "have-local-offer"
+    a.rollback()
+    assert a.pc.signalingState == "stable" and a.pc.sctp is not None and a.pc.sctp.mid is None
+    assert (a.described(), [t.mid for t in a.pc.getTransceivers()]) == (before[0], [*before[1], None])
+    b.pc.addTransceiver("audio", direction="recvonly")
+    await a.apply_offer(await b.offer())  # and the other side's offer can be taken
+    await b.apply_answer(await a.answer())
+    await connect(a, b)
+    assert len(a.pc.getTransceivers()) == 2 and a.pc.sctp.mid is not None
+    await a.close()
+    await b.close()
+
+
+async def test_what_was_negotiated_stays_during_an_offer() -> None:
+    """createOffer resets codecs that a sender, or receiver, may be about to start with."""
+    a, b = link(), link()
+    b.pc.addTransceiver("audio")
+    offer = (await b.offer()).replace(" 96 ", " 111 ").replace(":96 ", ":111 ")
+    await a.apply_offer(offer)
+    await a.answer()
+    transceiver: Any = a.pc.getTransceivers()[0]
+    assert transceiver._codecs[0].payloadType == 111
+    await a.offer()
+    assert transceiver._codecs[0].payloadType == 111
+    await a.close()
+    await b.close()
+
+
+async def test_one_transport_survives_any_order_of_sections() -> None:
+    """Stock aiortc stops the shared transport when its first holder is not the first of the other side's bundle."""
+    a, b = link(), link()
+    a.pc.createDataChannel("x")
+    a.add(tone(), None, receive=True)
+    b.pc.addTransceiver("video")
+    b.pc.addTransceiver("audio")
+    await a.apply_offer(await b.offer())
+    await b.apply_answer(await a.answer())
+    await eventually(lambda: a.pc.connectionState == b.pc.connectionState == "connected")
+    await connect(a, b)
+    await eventually(lambda: a.pc.sctp is not None and a.pc.sctp.state == "connected")
+    await a.close()
+    await b.close()
+
+
+async def test_gathering_is_limited() -> None:
+    parameters = inspect.signature(Connection.get_component_candidates).parameters
+    assert list(parameters) == ["self", "component", "addresses", "timeout"]
+    a = link()
+    a.pc.createDataChannel("x")
+    await a.offer()
+    ice: Any = a._ice()
+    assert ice is not None and hasattr(ice.iceGatherer._connection.get_component_candidates, "limited")
+    await a.close()
+
+
+async def test_a_sign_of_life() -> None:
+    a, b = link(), link()
+    assert await a.ping(0.1) is None
+    a.add(tone(), None, receive=True)
+    await connect(a, b)
+    took = await a.ping(2)
+    assert took is not None and 0 < took < 2
+    for protocol in b._ice()._connection._protocols:  # type: ignore[union-attr]
+        protocol.transport.abort()
+    assert await a.ping(0.3) is None
+    await a.close()
+    await b.close()
+    await asyncio.sleep(0)
+
+
+async def test_stock_aiortc_still_needs_all_this() -> None:
+    """When one of these fails, a work-around can go."""
+    pc, other = RTCPeerConnection(BUNDLED), RTCPeerConnection(BUNDLED)
+    pc.addTrack(VideoStreamTrack())
+    await pc.setLocalDescription(await pc.createOffer())
+    other.addTrack(AudioStreamTrack())
+    offer = await other.createOffer()
+    with pytest.raises(Exception, match="signaling state"):  # no rollback
+        await pc.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
+    await pc.close()
+    await other.close()
