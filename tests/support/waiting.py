@@ -10,7 +10,7 @@ async def eventually(predicate: Callable[[], object], timeout_s: float = 10.0, e
     """Returns once predicate() is true; fails after timeout_s seconds."""
     try:
         async with asyncio.timeout(timeout_s):
-            while not predicate():
+            while not predicate():  # noqa: ASYNC110  (any condition, not only an event)
                 await asyncio.sleep(every_s)
     except TimeoutError:
         raise AssertionError(f"it did not happen within {timeout_s:g} s") from None
