@@ -120,6 +120,11 @@ def _looks(add: Add) -> None:
     doctor = add("doctor", "doctor", "what this machine has for a node, with what to do about the rest")
     doctor.add_argument("--json", action="store_true", help="the findings as JSON")
 
+    bench = add("bench", "bench", "measure this machine, with the benches of a checkout")
+    bench.add_argument("name", nargs="?", metavar="NAME", help="which one (default: all)")
+    bench.add_argument("--json", action="store_true", help="one JSON document per bench instead of tables")
+    bench.add_argument("--quick", action="store_true", help="small versions that only show that they work")
+
     config = add("config", "config", "check, show or describe the settings")
     kinds = config.add_subparsers(dest="what", metavar="check|show|schema", required=True)
     check = kinds.add_parser("check", help="validate a file, name every problem")

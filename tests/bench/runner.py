@@ -1,0 +1,103 @@
+"""What every bench shares: its words, its report as a table or as JSON, the numbers of a process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One number: what was measured, how much, of what; `note` says what it has to be compared with."""
+
+    name: str
+    value: float | str
+    unit: str = ""
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything one bench has found; `reasons` are what it could not measure, with why."""
+
+    bench: str
+    rows: list[Row] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def add(self, name: str, value: float | str, unit: str = "", note: str = "") -> None:
+        self.rows.append(Row(name, value, unit, note))
+
+    def value(self, name: str) -> float:
+        """A number by its name."""
+        (found,) = (row.value for row in self.rows if row.name == name)
+        return float(found)
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        rows = [{"name": r.name, "value": r.value, "unit": r.unit, "note": r.note} for r in self.rows]
+        return {"bench": self.bench, "machine": machine(), "rows": rows, "not_measured": self.reasons}
+
+    @property
+    def as_table(self) -> str:
+        texts = [(row.name, _number(row.value), row.unit, row.note) for row in self.rows]
+        widths = [max((len(text[i]) for text in texts), default=0) for i in range(3)]
+        lines = [f"{self.bench}: {machine()}"]
+        for name, value, unit, note in texts:
+            line = f"  {name:<{widths[0]}}  {value:>{widths[1]}} {unit:<{widths[2]}}  {note}"
+            lines.append(line.rstrip())
+        return "\n".join([*lines, *(f"  not measured: {reason}" for reason in self.reasons)])
+
+
+def _number(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def machine() -> str:
+    """Where it was measured."""
+    return f"{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}"
+
+
+def words(bench: str, about: str) -> argparse.ArgumentParser:
+    """The words that every bench understands: --json and --quick."""
+    parser = argparse.ArgumentParser(prog=f"python -m tests.bench.{bench}", description=about)
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+    parser.add_argument("--quick", action="store_true", help="a small version that only shows that it works")
+    return parser
+
+
+def present(report: Report, as_json: bool) -> None:
+    print(json.dumps(report.as_json) if as_json else report.as_table, flush=True)
+
+
+def raise_file_limit() -> int:
+    """Lets this process and its children open as many files as the system allows; gives that number."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process in user and system mode since its start, in seconds (proc(5): fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def names() -> list[str]:
+    """The benches of this checkout: every folder here that is a program."""
+    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/__main__.py"))
