@@ -17,7 +17,7 @@ from tests.bench.hub.wire import frames
 from tests.bench.runner import Report, cpu_s, median
 from tests.support.process import Child, rss_mb
 
-SETTLE_TIMEOUT_S = 120.0
+SETTLE_TIMEOUT_S = 60.0
 CALM_S = 3.0
 ROUND_TIMEOUT_S = 60.0
 

@@ -120,7 +120,7 @@ class Crowd:
         if self._awaiting is None:
             return
         server, what, least, deadline = self._awaiting
-        if server.counts[what] >= least or time.monotonic() > deadline:
+        if server.counts[what] >= least or server.lost or time.monotonic() > deadline:
             self._awaiting = None
             self._answer(**server.counts)
 
