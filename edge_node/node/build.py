@@ -255,7 +255,8 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
     if devices.microphone is not None:
         published.append(Published(audio.track, "microphone"))
     publishing = Publishing(
-        lambda: MeteredPeer(**how),
+        # A node has no screen: pictures from others are not even decoded.
+        lambda: MeteredPeer(**how, receive=("audio",) if devices.speaker is not None else ()),
         settings.channel.name,
         settings.node.id,
         published,
