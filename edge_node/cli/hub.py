@@ -35,6 +35,8 @@ def main(args: argparse.Namespace) -> int:
         facts = {"hub": hub.url, "console": hub.console_url if config.console.code is None else hub.http_url}
         if config.dev_key is None and hub.dev_key is not None:
             facts["key"] = hub.dev_key  # drawn just now: nobody could join without knowing it
+        if hub.ca_url is not None:
+            facts["ca"] = hub.ca_url
         if args.json:
             print(json.dumps({"event": "ready", **facts}), flush=True)
         else:

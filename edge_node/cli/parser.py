@@ -90,6 +90,28 @@ def _programs(add: Add) -> None:
     hub.add_argument("--dev-key", metavar="KEY", help="a publishable key with every permission, for development")
     hub.add_argument("--insecure-dev-key", action="store_true", help="allow --dev-key on an address others reach")
     hub.add_argument("--json", action="store_true", help="say where it listens as one line of JSON")
+    _hub_key(hub)
+
+
+def _hub_key(hub: argparse.ArgumentParser) -> None:
+    key = hub.add_subparsers(metavar="key").add_parser("key", help="make, list or revoke keys in the hub's key file")
+    kinds = key.add_subparsers(dest="what", metavar="new|list|revoke", required=True)
+    new = kinds.add_parser("new", help="make a key, and show it this once")
+    new.add_argument("--secret", action="store_true", help="a pair that signs tokens and opens the control plane")
+    new.add_argument("--channels", nargs="+", default=(), metavar="PATTERN", help="what it opens (default: **)")
+    new.add_argument("--permissions", nargs="+", default=(), metavar="PERMISSION", help="default: all four")
+    new.add_argument("--name", default="", metavar="TEXT", help="to tell it from others")
+    listing = kinds.add_parser("list", help="the keys, without what opens anything")
+    revoke = kinds.add_parser("revoke", help="take a key away, which closes the connections it let in")
+    revoke.add_argument("id", metavar="ID", help="its id, the start of it, or its name")
+    for command in (new, listing, revoke):
+        command.set_defaults(module="hub_key")
+        command.add_argument("--file", type=Path, metavar="FILE", help="default: as the hub's settings say")
+        # Given before or after the word key: a default of its own would undo the former (bugs.python.org/issue9351).
+        command.add_argument(
+            "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="the hub's settings in TOML"
+        )
+        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
 
 
 def _daemon_commands(add: Add) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from edge_node.errors import SettingsError
+from edge_node.hub.ice import IceServer
 from edge_node.protocol import payloads
 from edge_node.protocol.grants import Scope, scope
 from edge_node.protocol.hub_events import HubLimits
@@ -23,6 +25,8 @@ DEFAULT_PORT = 9292
 # RFC 7518 section 3.2: the key of HS256 has at least the size of the hash.
 MIN_SECRET_CHARS = 32
 MIN_CODE_CHARS = 12
+MAX_KEYS = 50
+KEY_FILE = "keys.json"
 Permission = Literal["publish", "subscribe", "presence", "send"]
 
 
@@ -38,8 +42,23 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("is no address: write for example 127.0.0.1 or 192.168.0.0/24") from None
+    return text
+
+
+def _long(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value()) < MIN_SECRET_CHARS:
+        raise ValueError(f"is too short: use at least {MIN_SECRET_CHARS} random characters")
+    return secret
+
+
 ChannelName = Annotated[str, AfterValidator(_channel)]
 ChannelPattern = Annotated[str, AfterValidator(_pattern)]
+SigningSecret = Annotated[SecretStr, AfterValidator(_long)]
 
 
 class KeyScope(Section):
@@ -64,14 +83,47 @@ class SecretKey(KeyScope):
     """`[[secret]]`: a pair that signs tokens and opens the control plane."""
 
     id: Annotated[str, Field(min_length=1, max_length=128)]
-    secret: SecretStr
+    secret: SigningSecret
 
-    @field_validator("secret")
-    @classmethod
-    def _long(cls, secret: SecretStr) -> SecretStr:
-        if len(secret.get_secret_value()) < MIN_SECRET_CHARS:
-            raise ValueError(f"is too short: use at least {MIN_SECRET_CHARS} random characters")
-        return secret
+
+class KeysConfig(Section):
+    """`[keys]`: the file of `edge-node hub key`."""
+
+    file: Path | None = Field(default=None, description="default: keys.json in the state directory")
+
+
+class TlsConfig(Section):
+    """`[tls]`: https and wss in place of http and ws."""
+
+    certificate: Path | None = Field(default=None, description="a PEM file, the chain included")
+    key: Path | None = Field(default=None, description="the certificate's private key, PEM")
+    self_made: bool = Field(default=False, description="an authority of this hub's own; devices install its /ca.crt")
+    names: tuple[str, ...] = Field(default=(), description="more names or addresses for a self-made certificate")
+    http_port: int | None = Field(
+        default=None, ge=0, le=65_535, description="plain http: hands out /ca.crt, sends the rest to https"
+    )
+
+    @property
+    def enabled(self) -> bool:
+        return self.self_made or self.certificate is not None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> TlsConfig:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("needs certificate and key together: name both files")
+        if self.self_made and self.certificate is not None:
+            raise ValueError("has self_made = true beside a certificate: keep one of the two")
+        if not self.enabled and (self.names or self.http_port is not None):
+            raise ValueError("has no certificate: name certificate and key, or set self_made = true")
+        return self
+
+
+class ProxyConfig(Section):
+    """`[proxy]`: who may say on whose behalf it asks."""
+
+    trusted: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
+        default=(), description="addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed"
+    )
 
 
 class ConsoleConfig(Section):
@@ -105,6 +157,13 @@ class LimitsConfig(Section):
     send_timeout_s: float = Field(default=20, gt=0, le=300, description="for a client that does not read")
     ping_every_s: float = Field(default=30, gt=0, le=300)
     ping_timeout_s: float = Field(default=10, gt=0, le=300)
+    header_timeout_s: float = Field(default=15, gt=0, le=300, description="for a request to arrive, or the next one")
+    rest_per_minute: int = Field(default=600, ge=1, le=1_000_000, description="control plane requests per secret")
+    messages_per_period: int | None = Field(default=None, ge=1, description="of all clients; absent: no limit")
+    period_s: float = Field(default=30 * 86_400, ge=1, le=366 * 86_400)
+    return_spread_s: float | None = Field(
+        default=None, ge=0, le=299, description="clients come back over this time; absent: 50 a second"
+    )
 
     @property
     def machine(self) -> HubLimits:
@@ -115,22 +174,9 @@ class LimitsConfig(Section):
             burst=self.burst,
             leave_grace_s=self.leave_grace_s,
             duplicate_peer=self.duplicate_peer,
+            quota=self.messages_per_period,
+            period_s=self.period_s,
         )
-
-
-class IceServer(Section):
-    """`[[ice_server]]`: a STUN or TURN server told to every client."""
-
-    urls: str | tuple[str, ...]
-    username: str | None = None
-    credential: SecretStr | None = None
-
-    @property
-    def as_json(self) -> dict[str, Any]:
-        urls = self.urls if isinstance(self.urls, str) else list(self.urls)
-        secret = self.credential.get_secret_value() if self.credential else None
-        pairs = {"username": self.username, "credential": secret}
-        return {"urls": urls} | {k: v for k, v in pairs.items() if v is not None}
 
 
 class HubConfig(Section):
@@ -138,13 +184,17 @@ class HubConfig(Section):
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65_535, description="0: a free one")
+    state_dir: Path | None = Field(default=None, description="default: systemd's, or ~/.local/state/edge-node/hub")
     key: tuple[PublishableKey, ...] = ()
     secret: tuple[SecretKey, ...] = ()
+    keys: KeysConfig = KeysConfig()
     dev_key: SecretStr | None = Field(default=None, min_length=1, max_length=128)
     insecure_dev_key: bool = False
     console: ConsoleConfig = ConsoleConfig()
     limits: LimitsConfig = LimitsConfig()
     ice_server: tuple[IceServer, ...] = ()
+    tls: TlsConfig = TlsConfig()
+    proxy: ProxyConfig = ProxyConfig()
 
     @property
     def is_local(self) -> bool:
@@ -156,10 +206,9 @@ class HubConfig(Section):
         except ValueError:
             return False
 
-    @property
-    def ice_servers(self) -> list[dict[str, Any]]:
-        """As `iceServers` in welcome.metadata."""
-        return [server.as_json for server in self.ice_server]
+    def ice_servers(self, peer_id: str, now_wall: float) -> list[dict[str, Any]]:
+        """As `iceServers` in welcome.metadata, for this peer."""
+        return [server.as_json(peer_id, now_wall) for server in self.ice_server]
 
     @model_validator(mode="after")
     def _check(self) -> HubConfig:
@@ -169,16 +218,18 @@ class HubConfig(Section):
         ):
             if len(set(ids)) < len(ids):
                 raise ValueError(f"two tables [[{kind}]] have the same id: give each its own")
+        if len(self.key) + len(self.secret) > MAX_KEYS:
+            raise ValueError(f"there are {len(self.key) + len(self.secret)} keys and at most {MAX_KEYS} may be")
         # The client ignores what it cannot use: a hub says so at its start instead.
-        if problems := payloads.ice_servers({"iceServers": self.ice_servers})[1]:
+        if problems := payloads.ice_servers({"iceServers": self.ice_servers("p" * 128, 0)})[1]:
             raise ValueError(f'{problems[0]}: write urls like "stun:HOST:PORT" or "turn:HOST:PORT", 16 at most')
         if self.dev_key is not None and not self.is_local and not self.insecure_dev_key:
             raise ValueError(
                 f"a development key opens every channel to everybody who reaches {self.host}: "
                 "bind to 127.0.0.1, use a [[key]] instead, or add --insecure-dev-key"
             )
-        if not self.is_local and not (self.key or self.secret or self.dev_key):
-            raise ValueError(f"nobody could connect to {self.host}: add a [[key]] or a [[secret]]")
+        if self.tls.self_made and self.state_dir is None:
+            raise ValueError("a self-made certificate needs a place: set state_dir")
         return self
 
 
@@ -191,6 +242,16 @@ def hub_config(values: Mapping[str, Any], origin: str = "hub settings") -> HubCo
         raise SettingsError([p.sentence(origin).strip() for p in problems]) from None
 
 
+def default_state_dir(env: Mapping[str, str] | None = None) -> Path:
+    """Where the hub keeps its keys: systemd's StateDirectory=, root's, or the user's (XDG base directories)."""
+    env = os.environ if env is None else env
+    if given := env.get("STATE_DIRECTORY", "").split(":")[0]:
+        return Path(given)
+    if os.geteuid() == 0:
+        return Path("/var/lib/edge-node/hub")
+    return Path(env.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "edge-node/hub"
+
+
 def load_config(
     path: Path | None = None,
     *,
@@ -199,10 +260,16 @@ def load_config(
     dev_key: str | None = None,
     insecure_dev_key: bool = False,
 ) -> HubConfig:
-    """The file's settings with the command line's on top. Raises SettingsError."""
+    """The file's settings with the command line's on top, state and keys in their usual place. Raises SettingsError."""
     values: dict[str, Any] = {}
     if path is not None:
         values |= file_layer(path).values
     given = {"host": host, "port": port, "dev_key": dev_key, "insecure_dev_key": insecure_dev_key or None}
     values |= {key: value for key, value in given.items() if value is not None}
-    return hub_config(values, str(path) if path else "command line")
+    config = hub_config({"state_dir": default_state_dir()} | values, str(path) if path else "command line")
+    return config if config.keys.file else _with_key_file(config)
+
+
+def _with_key_file(config: HubConfig) -> HubConfig:
+    assert config.state_dir is not None
+    return config.model_copy(update={"keys": KeysConfig(file=config.state_dir / KEY_FILE)})

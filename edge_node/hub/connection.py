@@ -41,6 +41,8 @@ class Connection:
         self, conn: int, socket: web.WebSocketResponse, transport: asyncio.BaseTransport | None, limits: LimitsConfig
     ) -> None:
         self.conn = conn
+        self.thrown_away = 0
+        """Messages it never got because it read too slowly."""
         self._socket = socket
         self._transport = transport
         self._limits = limits
@@ -57,6 +59,21 @@ class Connection:
         """True once the server has decided to end it."""
         return self._closing is not None
 
+    @property
+    def closing_code(self) -> int | None:
+        """The code the server ends it with; None while it does not."""
+        return self._closing[0] if self._closing else None
+
+    @property
+    def peer_code(self) -> int:
+        """The code the client ended it with; 1006 when it went without a word (RFC 6455 section 7.1.5)."""
+        return self._socket.close_code or 1006
+
+    @property
+    def depth(self) -> int:
+        """Messages that wait to be written."""
+        return len(self._queue)
+
     def send(self, text: bytes) -> bool:
         """Queues one text message. False when that made the connection too slow, which closes it."""
         if self._closing is not None:
@@ -71,6 +88,7 @@ class Connection:
         return True
 
     def _give_up_sending(self) -> None:
+        self.thrown_away += len(self._queue) + 1
         self._queue.clear()
         self.close(WsCloseCode.POLICY_VIOLATION, "this client reads too slowly")
         if self._sending is not None and not self._sending.expired():

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hmac
 import secrets
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jwt
 
+from edge_node.errors import SettingsError
 from edge_node.hub.config import HubConfig
+from edge_node.hub.key_file import StoredKey
 from edge_node.protocol.frames import Json
 from edge_node.protocol.grants import EVERYTHING, Grant, Refusal, Scope, grant_from_claims
 from edge_node.protocol.names import WsCloseCode
@@ -44,18 +46,42 @@ def same(one: str, other: str) -> bool:
 
 
 class KeyRing:
-    """All keys of a hub. The console's own pair is made anew with each ring and never leaves it."""
+    """All keys of a hub: those of its settings for good, those of its key file as long as they stand there.
 
-    def __init__(self, config: HubConfig, new_peer_id: Callable[[], str] = lambda: str(uuid.uuid4())) -> None:
+    The console's own pair is made anew with each ring and never leaves it. Raises SettingsError when nobody could
+    come in.
+    """
+
+    def __init__(
+        self,
+        config: HubConfig,
+        stored: Sequence[StoredKey] = (),
+        new_peer_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        self._config = config
         self._new_peer_id = new_peer_id
-        self.dev_key = _dev_key(config)
-        self._keys = [_Key(key.id.get_secret_value(), key.scope, key.allowed_origins) for key in config.key]
-        if self.dev_key is not None:
-            self._keys.append(_Key(self.dev_key))
+        self.dev_key = _dev_key(config, stored)
         self._console = _Pair(f"console_{secrets.token_hex(4)}", secrets.token_urlsafe(48))
-        pairs = [_Pair(s.id, s.secret.get_secret_value(), s.scope) for s in config.secret]
-        self._pairs = {pair.id: pair for pair in pairs}
-        self._ice_servers = config.ice_servers
+        self._keys: dict[str, _Key] = {}
+        self._pairs: dict[str, _Pair] = {}
+        self.adopt(stored)
+
+    def __len__(self) -> int:
+        return len(self._keys) + len(self._pairs)
+
+    def adopt(self, stored: Sequence[StoredKey]) -> frozenset[str]:
+        """Takes these as the key file's; gives the ids that are valid no more, or have another secret now."""
+        config = self._config
+        keys = [_Key(key.id, key.scope, key.allowed_origins) for key in stored if key.secret is None]
+        keys += [_Key(key.id.get_secret_value(), key.scope, key.allowed_origins) for key in config.key]
+        keys += [_Key(self.dev_key)] if self.dev_key is not None else []
+        pairs = [_Pair(key.id, key.secret.get_secret_value(), key.scope) for key in stored if key.secret is not None]
+        pairs += [_Pair(s.id, s.secret.get_secret_value(), s.scope) for s in config.secret]
+        before, before_pairs = self._keys, self._pairs
+        self._keys, self._pairs = {key.id: key for key in keys}, {pair.id: pair for pair in pairs}
+        secret_of = {pair.id: pair.secret for pair in pairs}
+        gone = {kid for kid, pair in before_pairs.items() if secret_of.get(kid) != pair.secret}
+        return frozenset(gone | (before.keys() - self._keys.keys()))
 
     def admit(self, query: Mapping[str, str], origin: str | None, now_wall: float) -> Grant | Refusal:
         """The grant of a connection from its query string (`key` or `token`) and Origin header."""
@@ -63,22 +89,24 @@ class KeyRing:
         if (key is None) == (token is None):
             return Refusal(WsCloseCode.INVALID_TOKEN, "give either key or token")
         found = self._by_key(key, origin) if key is not None else self.verify(token or "", now_wall)
-        return found if isinstance(found, Refusal) else self._with_ice_servers(found)
+        return found if isinstance(found, Refusal) else self._with_ice_servers(found, now_wall)
 
     def _by_key(self, given: str, origin: str | None) -> Grant | Refusal:
-        key = next((key for key in self._keys if same(key.id, given)), None)
+        key = next((key for key in self._keys.values() if same(key.id, given)), None)
         if key is None:
             return Refusal(WsCloseCode.INVALID_TOKEN, "this key is not known here")
         # Only browsers send an Origin; a program without one is let in.
         if key.origins and origin is not None and origin not in key.origins:
             return Refusal(WsCloseCode.INVALID_TOKEN, "this key is not for pages of this origin")
-        return Grant(self._new_peer_id(), (key.scope,))
+        return Grant(self._new_peer_id(), (key.scope,), key_id=key.id)
 
-    def _with_ice_servers(self, grant: Grant) -> Grant:
+    def _with_ice_servers(self, grant: Grant, now_wall: float) -> Grant:
         """The hub's ICE servers in the welcome, unless the token brings its own."""
-        if not self._ice_servers:
+        metadata = dict(grant.metadata or {})
+        if "iceServers" in metadata or not self._config.ice_server:
             return grant
-        return replace(grant, metadata={"iceServers": self._ice_servers} | dict(grant.metadata or {}))
+        servers = self._config.ice_servers(grant.peer_id, now_wall)
+        return replace(grant, metadata={"iceServers": servers} | metadata)
 
     def verify(self, token: str, now_wall: float) -> Grant | Refusal:
         """The grant of a token: form, algorithm, key, signature, then its claims. Never raises."""
@@ -86,7 +114,8 @@ class KeyRing:
         if signed is None:
             return Refusal(WsCloseCode.INVALID_TOKEN, "this token is not valid here")
         pair, claims = signed
-        return grant_from_claims(claims, now_wall, pair.scope)
+        found = grant_from_claims(claims, now_wall, pair.scope)
+        return found if isinstance(found, Refusal) else replace(found, key_id=pair.id)
 
     def _signed(self, token: str) -> tuple[_Pair, Mapping[str, Any]] | None:
         """Who signed a token and what it claims, unchecked; None when nobody here did."""
@@ -130,10 +159,14 @@ def _sign(pair: _Pair, claims: Mapping[str, Json]) -> str:
     return jwt.encode(dict(claims), pair.secret, algorithm=_ALGORITHM, headers={"kid": pair.id})
 
 
-def _dev_key(config: HubConfig) -> str | None:
+def _dev_key(config: HubConfig, stored: Sequence[StoredKey]) -> str | None:
     """The development key: as given, or drawn when there would be no way in at all on this machine."""
     if config.dev_key is not None:
         return config.dev_key.get_secret_value()
-    if config.key or config.secret:
+    if config.key or config.secret or stored:
         return None
+    if not config.is_local:
+        raise SettingsError(
+            f"nobody could connect to {config.host}: make a key with edge-node hub key new, or add a [[key]]"
+        )
     return f"pk_dev_{secrets.token_urlsafe(18)}"

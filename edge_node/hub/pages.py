@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from aiohttp import web
+
+from edge_node.hub.replies import HOST
 
 FOLDER = Path(__file__).parent / "console"
 # The system's own table of types may call a module script text/plain, which browsers refuse.
@@ -20,15 +21,14 @@ TYPES = {
     ".ico": "image/x-icon",
     ".woff2": "font/woff2",
 }
-_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 
 
-def policy(host: str) -> str:
+def policy(host: str, secure: bool = False) -> str:
     """The Content-Security-Policy: everything from here, nothing from elsewhere, no inline code or style.
 
     The WebSocket is named because older Safari does not count ws: as 'self' (CSP 3 section 6.7.2.8).
     """
-    sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
+    sockets = (f" wss://{host}" if secure else f" ws://{host} wss://{host}") if HOST.fullmatch(host) else ""
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
         f"media-src 'self' blob: mediastream:; font-src 'self'; connect-src 'self'{sockets}; manifest-src 'self'; "
@@ -55,7 +55,7 @@ class Pages:
         headers = {
             "Content-Type": content_type,
             "Cache-Control": "no-cache",
-            "Content-Security-Policy": policy(request.headers.get("Host", "")),
+            "Content-Security-Policy": policy(request.headers.get("Host", ""), request.secure),
             "Cross-Origin-Opener-Policy": "same-origin",
             "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
             "X-Frame-Options": "DENY",

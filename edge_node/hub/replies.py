@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
+log = logging.getLogger(__name__)
+
+HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
+"""A Host header that may be repeated in an answer."""
 # No reply of the hub is ever a page of somebody else's.
 COMMON_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 MAX_BODY_BYTES = 32 * 1024
@@ -31,7 +37,7 @@ def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | N
 
 
 def address(request: web.BaseRequest) -> str:
-    """Whose socket it is; a proxy's forwarding headers are anybody's claim."""
+    """Who asks: the socket's address, or what a trusted proxy says (see proxy.TrustedProxies)."""
     return request.remote or "unknown"
 
 
@@ -74,6 +80,13 @@ async def errors_as_json(request: web.Request, handler: Any) -> web.StreamRespon
         code = "not_found" if err.status == 404 else "invalid_request"
         headers = {"Allow": err.headers["Allow"]} if "Allow" in err.headers else None
         response = refusal(err.status, code, err.reason, headers)
+    except ConnectionError:
+        raise  # the client is gone
+    except Exception:
+        if "Upgrade" in request.headers:
+            raise  # perhaps upgraded already: there is no place for an answer
+        log.exception("%s %s failed", request.method, request.path)
+        response = refusal(503, "internal_error", "the hub failed at this: its log says why")
     if not response.prepared:
         response.headers.update(COMMON_HEADERS)
     return response

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from edge_node.hub.config import MAX_KEYS, LimitsConfig
 from edge_node.hub.keys import KeyRing
 from edge_node.hub.limiter import AddressLimiter
 from edge_node.hub.replies import BadRequest, address, bearer, body_object
@@ -33,13 +34,15 @@ _CLAIMS = ("sub", "channels", "permissions", "metadata", "peerMetadata", "iss")
 class Rest:
     """The five endpoints."""
 
-    def __init__(self, keys: KeyRing, switchboard: Switchboard, clock: Clock, app_id: str) -> None:
+    def __init__(
+        self, keys: KeyRing, switchboard: Switchboard, limits: LimitsConfig, clock: Clock, app_id: str
+    ) -> None:
         self._keys = keys
         self._switchboard = switchboard
         self._clock = clock
         self._app_id = app_id
         self._wrong = AddressLimiter(WRONG_PER_MINUTE)
-        self._started_at = int(clock.wall())
+        self._requests = AddressLimiter(limits.rest_per_minute, size=MAX_KEYS)
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -58,6 +61,8 @@ class Rest:
         if found is None:
             self._wrong.hit(who, now)
             raise BadRequest(401, "unauthorized", "send Authorization: Bearer SECRET_ID:SECRET")
+        if not self._requests.take(found[0], now):
+            raise BadRequest(429, "rate_limited", "too many requests with this key: wait a minute")
         return found
 
     def _channel(self, request: web.Request, scope: Scope, action: str) -> str:
@@ -112,7 +117,11 @@ class Rest:
             raise BadRequest(400, "invalid_request", "the body is no JSON") from None
         if too_large or not isinstance(metadata, dict | None):
             raise BadRequest(400, "invalid_request", f"peerMetadata is an object of {MAX_PEER_METADATA_BYTES} bytes")
+        quota = self._switchboard.machine.quota
+        over = quota.over
         delivered = self._switchboard.dispatch(Inject(channel, body["data"], sender, metadata))
+        if quota.over > over:
+            raise BadRequest(429, "over_message_quota", "this period's messages are used up")
         return web.json_response({"channel": channel, "delivered": delivered})
 
     async def kick(self, request: web.Request) -> web.Response:
@@ -126,24 +135,27 @@ class Rest:
         return web.json_response({"peerId": peer_id, "closed": closed})
 
     async def usage(self, request: web.Request) -> web.Response:
-        """Since the hub's start; a hub of one's own has no plan, so there is no period's end and nothing over it."""
+        """Since the hub's start: counts are kept in memory. Nothing may go over a hub's own limits, or is charged."""
         self._authorized(request)
-        machine = self._switchboard.machine
+        machine, clock = self._switchboard.machine, self._clock
+        quota, now = machine.quota, clock.monotonic()
+        quota.roll(now)
+        started_at = int(clock.wall() - (now - (quota.started_at or now)))
         plan = {
             "name": "self-hosted",
             "maxConcurrentConnections": machine.max_connections,
-            "maxMessagesPerPeriod": None,
+            "maxMessagesPerPeriod": quota.limit,
             "overagesAllowed": False,
             "overagesEnabled": False,
         }
         usage = {
             "appId": self._app_id,
-            "periodStartUnix": self._started_at,
-            "periodEndUnix": None,
+            "periodStartUnix": started_at,
+            "periodEndUnix": started_at + int(quota.period_s),
             "concurrentNow": machine.connections,
             "peakConcurrent": self._switchboard.totals.peak,
-            "messagesUsed": machine.counters.messages,
-            "overageMessages": 0,
+            "messagesUsed": quota.used,
+            "overageMessages": quota.over,
             "overageConnections": 0,
             "plan": plan,
         }

@@ -25,11 +25,14 @@ _ID_CHARS = "abcdefghijkmnpqrstuvwxyz23456789"
 class ConsoleSession:
     """`POST /console/session`: the access code for a short-lived token."""
 
-    def __init__(self, config: ConsoleConfig, keys: KeyRing, clock: Clock, simulator: bool) -> None:
+    def __init__(
+        self, config: ConsoleConfig, keys: KeyRing, clock: Clock, simulator: bool, ca_path: str | None
+    ) -> None:
         self._config = config
         self._keys = keys
         self._clock = clock
         self._simulator = simulator
+        self._ca_path = ca_path
         self._wrong = AddressLimiter(WRONG_PER_MINUTE)
         self.code = config.code.get_secret_value() if config.code else secrets.token_urlsafe(18)
 
@@ -86,5 +89,6 @@ class ConsoleSession:
             "channel": config.channel,
             "telemetry_channel": config.telemetry_channel,
             "ws_path": "/v1",
+            "ca_path": self._ca_path,
             "simulator": self._simulator,
         }

@@ -69,14 +69,10 @@ class Sockets:
         try:
             await connection.serve(lambda data: self._switchboard.received(connection.conn, data))
         finally:
-            self._switchboard.disconnect(connection.conn)
+            self._switchboard.disconnect(connection)
         return socket
 
     def _may_connect(self, request: web.Request) -> bool:
         if is_loopback(request) and not self._limits.limit_loopback:
             return True
-        who, now = address(request), self._clock.monotonic()
-        if self._connects.full(who, now):
-            return False
-        self._connects.hit(who, now)
-        return True
+        return self._connects.take(address(request), self._clock.monotonic())

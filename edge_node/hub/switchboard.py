@@ -24,6 +24,9 @@ from edge_node.protocol.hub_events import (
 
 log = logging.getLogger(__name__)
 
+COMMON_CODES = (1000, 1001, 1006, 4000)
+"""A client may choose any code: a label for each would let it fill the memory of whoever collects metrics."""
+
 
 @dataclass(slots=True)
 class Totals:
@@ -34,9 +37,17 @@ class Totals:
     """Credentials not accepted, by close code; HTTP refusals by status."""
     closed: Counter[int] = field(default_factory=Counter)
     """Connections that the hub closed, by close code."""
+    left: Counter[str] = field(default_factory=Counter)
+    """Connections that the client ended, by close code; `other` for those no SDK of ours uses."""
+    rest: Counter[int] = field(default_factory=Counter)
+    """Replies of the control plane, by status."""
     too_slow: int = 0
+    thrown_away: int = 0
+    """Messages that slow clients never got."""
     sent_bytes: int = 0
     peak: int = 0
+    deepest: int = 0
+    """The most messages that ever waited for one client."""
 
 
 class Switchboard:
@@ -46,6 +57,7 @@ class Switchboard:
         self.machine = HubMachine(limits.machine)
         self.totals = Totals()
         self._clock = clock
+        self.machine.quota.roll(clock.monotonic())
         self._connections: dict[int, Connection] = {}
         self._events: deque[HubEvent] = deque()  # bounded: at most one Disconnected per connection, then drained
         self._timer: asyncio.TimerHandle | None = None
@@ -64,10 +76,21 @@ class Switchboard:
     def received(self, conn: int, data: str | bytes) -> None:
         self.dispatch(Received(conn, data))
 
-    def disconnect(self, conn: int) -> None:
+    def disconnect(self, connection: Connection) -> None:
         """The socket is gone."""
-        self._connections.pop(conn, None)
-        self.dispatch(Disconnected(conn))
+        self._connections.pop(connection.conn, None)
+        totals = self.totals
+        totals.thrown_away += connection.thrown_away
+        if (code := connection.closing_code) is not None:
+            totals.closed[code] += 1
+        else:
+            totals.left[str(connection.peer_code) if connection.peer_code in COMMON_CODES else "other"] += 1
+        self.dispatch(Disconnected(connection.conn))
+
+    @property
+    def depth(self) -> int:
+        """The most messages that wait for one client now."""
+        return max((connection.depth for connection in self._connections.values()), default=0)
 
     def dispatch(self, event: HubEvent) -> int:
         """Carries out an event with everything that follows; gives how many connections its own messages went to."""
@@ -89,7 +112,6 @@ class Switchboard:
                     for conn in to:
                         self._send(conn, text)
                 case Close(conn, code, reason):
-                    self.totals.closed[code] += 1
                     if connection := self._connections.get(conn):
                         log.info("connection %d closed with %d: %s", conn, code, reason)
                         connection.close(code, reason)
@@ -99,9 +121,12 @@ class Switchboard:
         connection = self._connections.get(conn)
         if connection is None:
             return
-        self.totals.sent_bytes += len(text)
-        if not connection.send(text):
-            self.totals.too_slow += 1
+        totals = self.totals
+        totals.sent_bytes += len(text)
+        if connection.send(text):
+            totals.deepest = max(totals.deepest, connection.depth)
+        else:
+            totals.too_slow += 1
             log.warning("connection %d reads too slowly: closed", conn)
             self._events.append(Disconnected(conn))
 

@@ -48,6 +48,7 @@ class Grant:
     """Who a connection is and what it may do: everything that ALL its scopes allow.
 
     `expires_at` in unix seconds. `metadata` goes into its own welcome only, `peer_metadata` is shown to others.
+    `key_id` is the key it came in with, which for a publishable key is its credential.
     """
 
     peer_id: str
@@ -55,6 +56,7 @@ class Grant:
     expires_at: int | None = None
     metadata: Mapping[str, Json] | None = field(default=None, compare=False)
     peer_metadata: Mapping[str, Json] | None = field(default=None, compare=False)
+    key_id: str = field(default="", compare=False, repr=False)
 
     def permits(self, action: str) -> bool:
         return all(action in s.permissions for s in self.scopes)

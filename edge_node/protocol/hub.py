@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -33,16 +33,17 @@ from edge_node.protocol.hub_events import (
     Close,
     Connected,
     Disconnected,
-    HubCounters,
     HubEffect,
     HubEvent,
     HubLimits,
     Inject,
     Kick,
     Received,
+    Revoke,
     SendText,
     Shutdown,
 )
+from edge_node.protocol.hub_meters import Bucket, HubCounters, Quota, return_delays_ms
 from edge_node.protocol.names import ErrorCode, WsCloseCode, is_reserved
 from edge_node.protocol.patterns import Pattern, parse_pattern
 from edge_node.protocol.roster import Roster
@@ -60,8 +61,7 @@ class _Member:
     conn: int
     grant: Grant
     expires_at: float
-    tokens: float
-    refilled_at: float
+    bucket: Bucket
     channels: dict[str, Pattern] = field(default_factory=dict)
     """Its subscriptions: the channel as it was written → the same, compiled."""
 
@@ -81,6 +81,7 @@ class HubMachine:
         self._leaving: dict[tuple[str, str], tuple[float, PresencePeer]] = {}
         self.deadline: float | None = None
         self.counters = HubCounters()
+        self.quota = Quota(self._limits.quota, self._limits.period_s)
 
     @property
     def connections(self) -> int:
@@ -116,11 +117,13 @@ class HubMachine:
                 gone = self._members.get(conn)
                 return self._forget(gone, now, self._limits.leave_grace_s) if gone else []
             case Inject(channel, data, sender, metadata):
-                return self._route(channel, data, sender, metadata, None) or []
+                return self._inject(channel, data, sender, metadata, now)
             case Kick(peer_id):
                 return self._kick(peer_id, now)
-            case Shutdown(retry_after_ms):
-                return self._shutdown(retry_after_ms)
+            case Revoke(key_ids):
+                return self._revoke(key_ids, now)
+            case Shutdown(spread_s):
+                return self._shutdown(spread_s)
         assert_never(event)  # pragma: no cover
 
     def tick(self, now: float) -> list[HubEffect]:
@@ -151,7 +154,9 @@ class HubMachine:
             effects += self._close_all(
                 grant.peer_id, WsCloseCode.POLICY_VIOLATION, "replaced by a newer connection of this peer", now
             )
-        self._members[conn] = _Member(conn, grant, expires_at, limits.burst, now)
+        self._members[conn] = _Member(
+            conn, grant, expires_at, Bucket(limits.rate_per_s, limits.burst, limits.burst, now)
+        )
         self._by_peer.setdefault(grant.peer_id, []).append(conn)
         self._wake_at(expires_at)
         welcome = Welcome(
@@ -168,24 +173,18 @@ class HubMachine:
     def _received(self, member: _Member, data: str | bytes, now: float) -> list[HubEffect]:
         self.counters.frames += 1
         limit = self._limits.max_message_bytes
-        if len(data) > limit or (isinstance(data, str) and len(data.encode("utf-8", "surrogatepass")) > limit):
+        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode("utf-8", "surrogatepass"))
+        self.counters.received_bytes += size
+        if size > limit:
             return self._drop(member, WsCloseCode.MESSAGE_TOO_BIG, f"a frame has at most {limit} bytes", now)
-        if not self._take_token(member, now):
+        if not member.bucket.take(now):
             reason = f"more than {self._limits.rate_per_s:g} frames per second"
             return self._drop(member, WsCloseCode.OVER_MESSAGE_RATE, reason, now)
         frame = decode_client(data) if isinstance(data, str) else Malformed("a frame is a text message")
-        return self._frame(member, frame)
+        self.counters.received[type(frame).__name__.lower()] += 1
+        return self._frame(member, frame, now)
 
-    def _take_token(self, member: _Member, now: float) -> bool:
-        earned = max(0.0, now - member.refilled_at) * self._limits.rate_per_s
-        member.tokens = min(self._limits.burst, member.tokens + earned)
-        member.refilled_at = now
-        if member.tokens < 1:
-            return False
-        member.tokens -= 1
-        return True
-
-    def _frame(self, member: _Member, frame: ClientFrame | Malformed) -> list[HubEffect]:
+    def _frame(self, member: _Member, frame: ClientFrame | Malformed, now: float) -> list[HubEffect]:
         match frame:
             case Malformed(reason, code, request_id):
                 return self._error(member, request_id, code, reason)
@@ -194,9 +193,9 @@ class HubMachine:
             case Unsubscribe(channel, request_id):
                 return [*self._ack(member, request_id), *self._unsubscribe(member, channel)]
             case Publish():
-                return self._publish(member, frame)
+                return self._publish(member, frame, now)
             case Send():
-                return self._send(member, frame)
+                return self._send(member, frame, now)
             case Ping(request_id):
                 return [_text((member.conn,), Pong(request_id))]
         assert_never(frame)  # pragma: no cover
@@ -245,16 +244,33 @@ class HubMachine:
         pattern = member.channels.pop(channel, None)
         return self._leave(member, pattern, math.inf, 0) if pattern else []
 
-    def _publish(self, member: _Member, frame: Publish) -> list[HubEffect]:
+    def _over_quota(self, member: _Member, request_id: str | None, now: float) -> list[HubEffect] | None:
+        """Counts a message; the error when the period's are used up: it is dropped, the connection stays."""
+        if self.quota.take(now):
+            return None
+        self.counters.dropped["over_quota"] += 1
+        return self._error(member, request_id, ErrorCode.OVER_MESSAGE_QUOTA, "this period's messages are used up")
+
+    def _publish(self, member: _Member, frame: Publish, now: float) -> list[HubEffect]:
         if isinstance(frame.data, Missing):
             return self._error(member, frame.request_id, ErrorCode.MISSING_DATA, "publish needs data")
         grant = member.grant
         if refused := self._refusal(grant, "publish", frame.channel, grant.allows(frame.channel)):
             return self._error(member, frame.request_id, *refused)
+        if over := self._over_quota(member, frame.request_id, now):
+            return over
         routed = self._route(frame.channel, frame.data, grant.peer_id, grant.peer_metadata, member.conn)
         if routed is None:
             return self._error(member, frame.request_id, ErrorCode.MALFORMED_MESSAGE, "data is not JSON")
         return [*self._ack(member, frame.request_id), *routed]
+
+    def _inject(
+        self, channel: str, data: object, sender: str, metadata: Mapping[str, object] | None, now: float
+    ) -> list[HubEffect]:
+        if not self.quota.take(now):
+            self.counters.dropped["over_quota"] += 1
+            return []
+        return self._route(channel, data, sender, metadata, None) or []
 
     def _route(
         self, channel: str, data: object, sender: str, metadata: Mapping[str, object] | None, own: int | None
@@ -273,25 +289,26 @@ class HubMachine:
             ]
         except (ValueError, TypeError, RecursionError):
             return None
-        self.counters.messages += 1
-        self.counters.delivered += len(receivers)
+        self.counters.accepted("inject" if own is None else "publish", len(receivers))
         return [e for e in effects if e.to]
 
-    def _send(self, member: _Member, frame: Send) -> list[HubEffect]:
+    def _send(self, member: _Member, frame: Send, now: float) -> list[HubEffect]:
         rid, grant = frame.request_id, member.grant
         if isinstance(frame.data, Missing):
             return self._error(member, rid, ErrorCode.MISSING_DATA, "send needs data")
         if not grant.permits("send"):
             return self._error(member, rid, ErrorCode.ACTION_NOT_PERMITTED, "this credential may not send")
+        if over := self._over_quota(member, rid, now):
+            return over
         to = tuple(conn for conn in self._by_peer.get(frame.to, ()) if conn != member.conn)
         if not to:
+            self.counters.dropped["peer_not_found"] += 1
             return self._error(member, rid, ErrorCode.PEER_NOT_FOUND, "no such peer is connected")
         try:
             direct = _text(to, DirectFrame(grant.peer_id, frame.data, grant.peer_metadata))
         except (ValueError, TypeError, RecursionError):
             return self._error(member, rid, ErrorCode.MALFORMED_MESSAGE, "data is not JSON")
-        self.counters.messages += 1
-        self.counters.delivered += len(to)
+        self.counters.accepted("send", len(to))
         return [*self._ack(member, rid), direct]
 
     # Presence
@@ -368,15 +385,26 @@ class HubMachine:
             effects += self._announce(key[0], left=self._leaving.pop(key)[1])
         return effects
 
-    def _shutdown(self, retry_after_ms: int) -> list[HubEffect]:
+    def _revoke(self, key_ids: frozenset[str], now: float) -> list[HubEffect]:
+        """As a kick, with the code of a credential that is none any more."""
+        effects: list[HubEffect] = []
+        for member in [m for m in self._members.values() if m.grant.key_id in key_ids]:
+            effects.append(Close(member.conn, WsCloseCode.INVALID_TOKEN, "this key was revoked"))
+            effects += self._forget(member, now, 0)
+        return effects
+
+    def _shutdown(self, spread_s: float | None) -> list[HubEffect]:
         conns = tuple(self._members)
         self._members.clear()
         self._by_peer.clear()
         self._leaving.clear()
         self._roster = Roster()
         self.deadline = None
-        closes: Iterable[HubEffect] = (Close(c, WsCloseCode.GOING_AWAY, "the hub is shutting down") for c in conns)
-        return [_text(conns, GoingAwayFrame(retry_after_ms)), *closes] if conns else []
+        effects: list[HubEffect] = []
+        for conn, delay_ms in zip(conns, return_delays_ms(len(conns), spread_s), strict=True):
+            effects.append(_text((conn,), GoingAwayFrame(delay_ms)))
+            effects.append(Close(conn, WsCloseCode.GOING_AWAY, "the hub is shutting down"))
+        return effects
 
 
 def _text(to: tuple[int, ...], frame: ServerFrame) -> SendText:

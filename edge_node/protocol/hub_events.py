@@ -16,7 +16,7 @@ class HubLimits:
     """Rates count every inbound frame of one connection; times in seconds.
 
     `leave_grace_s`: how long a peer whose socket broke stays present. `duplicate_peer`: whether a second connection
-    of the same peer id joins the first or replaces it.
+    of the same peer id joins the first or replaces it. `quota` messages per `period_s`, of all clients together.
     """
 
     max_message_bytes: int = MAX_MESSAGE_BYTES
@@ -27,16 +27,8 @@ class HubLimits:
     expiry_lead_s: float = 0.25
     leave_grace_s: float = 0
     duplicate_peer: Literal["allow", "replace"] = "allow"
-
-
-@dataclass(slots=True)
-class HubCounters:
-    """Totals since the machine was made: frames received, errors answered, messages accepted, copies delivered."""
-
-    frames: int = 0
-    errors: int = 0
-    messages: int = 0
-    delivered: int = 0
+    quota: int | None = None
+    period_s: float = 30 * 86_400
 
 
 # Events
@@ -85,13 +77,20 @@ class Kick:
 
 
 @dataclass(frozen=True, slots=True)
+class Revoke:
+    """Close every connection that came in with one of these keys."""
+
+    key_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Shutdown:
-    """Send everybody away, politely."""
+    """Send everybody away, politely; `spread_s` is how long their return may take (None: by their number)."""
 
-    retry_after_ms: int
+    spread_s: float | None = None
 
 
-HubEvent = Connected | Received | Disconnected | Inject | Kick | Shutdown
+HubEvent = Connected | Received | Disconnected | Inject | Kick | Revoke | Shutdown
 
 # Effects
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import time
 
@@ -15,7 +16,7 @@ from aiohttp import web
 from edge_node.errors import Bug, RetryLater
 from edge_node.hub.config import hub_config
 from edge_node.hub.server import Hub
-from edge_node.hub.service import run_hub
+from edge_node.hub.service import allow_files, run_hub
 from tests.support.hub_client import DEADLINE_S, client, running_hub
 from tests.support.waiting import eventually
 
@@ -89,22 +90,80 @@ async def test_health_and_metrics() -> None:
         await anna.join("home")
         await anna.socket.send("{")
         await anna.until("error")
+        async with client(hub) as ben:
+            await ben.join("home")
+            await ben.ask(type="publish", channel="home", data=1)
+            await ben.ask(type="send", to="nobody", data=1)
+        await eventually(lambda: hub.connections == 1)
         async with client(hub, "key=wrong"):
+            pass
+        async with http.get(f"{hub.http_url}/v1/usage"):
             pass
         async with http.get(f"{hub.http_url}/healthz") as reply:
             body = await reply.json()
             assert reply.status == 200 and body["status"] == "ok" and body["connections"] == 1
         async with http.get(f"{hub.http_url}/metrics") as reply:
             assert reply.content_type == "text/plain"
-            lines = (await reply.text()).splitlines()
+            text = await reply.text()
+    lines = text.splitlines()
     assert {
         "edge_node_hub_connections 1",
+        "edge_node_hub_connections_peak 2",
         "edge_node_hub_channels 1",
-        "edge_node_hub_frames_received_total 2",
-        "edge_node_hub_frames_refused_total 1",
+        "edge_node_hub_keys 2",
+        "edge_node_hub_queue_messages 0",
+        'edge_node_hub_frames_received_total{type="subscribe"} 2',
+        'edge_node_hub_frames_received_total{type="malformed"} 1',
+        "edge_node_hub_frames_refused_total 2",
         'edge_node_hub_refused_total{code="4001"} 1',
+        'edge_node_hub_messages_total{kind="publish"} 1',
+        'edge_node_hub_messages_delivered_total{kind="publish"} 1',
+        'edge_node_hub_messages_dropped_total{reason="peer_not_found"} 1',
+        'edge_node_hub_messages_dropped_total{reason="slow_client"} 0',
+        'edge_node_hub_publish_fanout_bucket{le="0"} 0',
+        'edge_node_hub_publish_fanout_bucket{le="+Inf"} 1',
+        "edge_node_hub_publish_fanout_sum 1",
+        'edge_node_hub_left_total{code="1000"} 1',
+        'edge_node_hub_rest_replies_total{status="401"} 1',
     } <= set(lines)
     assert sum(line.startswith("# TYPE") for line in lines) == sum(line.startswith("# HELP") for line in lines)
+    assert anna.peer_id not in text and "home" not in text
+
+
+async def test_a_client_cannot_choose_labels() -> None:
+    async with running_hub() as hub:
+        for code in (3000, 4242):
+            async with client(hub) as anna:
+                await anna.socket.close(code)
+        await eventually(lambda: hub._switchboard.totals.left == {"other": 2})
+
+
+async def test_clients_are_asked_back_one_after_the_other() -> None:
+    async with running_hub(limits={"return_spread_s": 10}) as hub, client(hub) as anna, client(hub) as ben:
+        stopping = asyncio.create_task(hub.stop(5))
+        assert (await anna.frame())["retryAfterMs"] == 1000 and (await ben.frame())["retryAfterMs"] == 6000
+        await stopping
+
+
+async def test_what_goes_wrong_inside_is_answered_in_json() -> None:
+    async with running_hub() as hub:
+        await hub.stop()
+        hub.add_routes([web.get("/x", _never)])
+        await hub.start()
+        async with aiohttp.ClientSession() as http, http.get(f"{hub.http_url}/x") as reply:
+            assert reply.status == 503 and (await reply.json())["error"] == "internal_error"
+
+
+def test_as_many_files_as_clients_may_be_open() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        allow_files(400)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (400, hard)
+        allow_files(300)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (400, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_storm_of_reconnects_leaves_nothing_behind() -> None:

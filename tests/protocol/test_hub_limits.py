@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edge_node.protocol import hub
-from edge_node.protocol.hub_events import Disconnected, HubLimits, Kick, Received, Shutdown
+from edge_node.protocol.hub_events import Disconnected, HubLimits, Inject, Kick, Received, Revoke, Shutdown
+from edge_node.protocol.hub_meters import MIN_RETRY_MS
 from tests.support.hub_world import HubWorld
 
 
@@ -111,11 +112,12 @@ def test_a_kick_closes_all_connections_of_the_peer() -> None:
 
 def test_shutdown_says_so_then_closes_and_is_then_empty() -> None:
     world = HubWorld()
-    world.handle(Shutdown(500))
+    world.handle(Shutdown())
     anna, ben = world.connect("anna", expires_in_s=10), world.connect("ben")
     world.say(anna, type="subscribe", channel="home")
-    world.handle(Shutdown(500))
-    assert world.take(ben)[-1] == {"type": "going_away", "retryAfterMs": 500}
+    world.handle(Shutdown(10))
+    assert world.take(anna)[-1] == {"type": "going_away", "retryAfterMs": MIN_RETRY_MS}
+    assert world.take(ben)[-1] == {"type": "going_away", "retryAfterMs": MIN_RETRY_MS + 5000}
     assert world.closed == {anna: 1001, ben: 1001}
     assert (world.machine.connections, world.machine.channels, world.machine.deadline) == (0, 0, None)
 
@@ -176,3 +178,34 @@ def test_a_newer_connection_may_replace_the_older() -> None:
     assert world.closed == {old: 1008} and world.machine.connections_of("door") == 1
     world.handle(Disconnected(old))
     assert world.machine.connections_of("door") == 1 and new not in world.closed
+
+
+def test_over_the_quota_messages_are_dropped_and_the_rest_goes_on() -> None:
+    world = HubWorld(HubLimits(quota=3, period_s=60))
+    anna, ben = world.connect("anna"), world.connect("ben")
+    world.say(ben, type="subscribe", channel="home")
+    world.handle(Inject("home", 0, "server"))
+    assert world.ask(anna, type="publish", channel="home", data=1)[0]["type"] == "ack"
+    assert world.ask(anna, type="send", to="ben", data=2)[0]["type"] == "ack"
+    world.take(ben)
+    assert world.error(anna, type="publish", channel="home", data=3) == "over_message_quota"
+    assert world.error(anna, type="send", to="ben", data=4) == "over_message_quota"
+    world.handle(Inject("home", 5, "server"))
+    assert world.take(ben) == [] and not world.closed
+    assert (world.machine.quota.used, world.machine.quota.over) == (6, 3)
+    assert world.machine.counters.dropped == {"over_quota": 3}
+    assert world.ask(anna, type="subscribe", channel="home")[0]["type"] == "ack", "only messages are counted"
+    world.now += 60
+    assert world.ask(anna, type="send", to="ben", data=6)[0]["type"] == "ack"
+    assert (world.machine.quota.used, world.machine.quota.over) == (1, 0)
+
+
+def test_a_revoked_key_closes_those_who_came_with_it() -> None:
+    world = HubWorld(HubLimits(leave_grace_s=3))
+    anna, ben = world.connect("anna", key_id="k1"), world.connect("ben", key_id="k2")
+    for conn in (anna, ben):
+        world.say(conn, type="subscribe", channel="home")
+    world.take(ben)
+    world.handle(Revoke(frozenset({"k1", "k9"})))
+    assert world.closed == {anna: 4001}
+    assert [p["peerId"] for p in world.take(ben)[0]["left"]] == ["anna"]

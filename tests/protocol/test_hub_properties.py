@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edge_node.protocol.hub_events import Disconnected, HubLimits, Kick, Received, Shutdown
+from edge_node.protocol.hub_events import Disconnected, HubLimits, Kick, Received, Revoke, Shutdown
 from tests.support.hub_world import HubWorld
 
 PEERS = st.sampled_from(["anna", "ben", "door"])
@@ -34,7 +34,7 @@ class HubStory(RuleBasedStateMachine):
 
     @rule(peer=PEERS, lifetime_s=st.sampled_from([None, 0.1, 5.0]))
     def connect(self, peer: str, lifetime_s: float | None) -> None:
-        conn = self.world.connect(peer, expires_in_s=lifetime_s)
+        conn = self.world.connect(peer, expires_in_s=lifetime_s, key_id=f"key of {peer}")
         self.peer[conn], self.held[conn] = peer, set()
 
     @precondition(lambda self: self.peer)
@@ -85,6 +85,10 @@ class HubStory(RuleBasedStateMachine):
     @rule()
     def shutdown(self) -> None:
         self.world.handle(Shutdown(1))
+
+    @rule(peer=PEERS)
+    def revoke(self, peer: str) -> None:
+        self.world.handle(Revoke(frozenset({f"key of {peer}"})))
 
     def forget(self, conn: int) -> None:
         self.peer.pop(conn, None)

@@ -58,13 +58,14 @@ class HubWorld:
         metadata: Mapping[str, Json] | None = None,
         peer_metadata: Mapping[str, Json] | None = None,
         expires_in_s: float | None = None,
+        key_id: str = "",
     ) -> int:
         """Connects; the welcome stays in the inbox."""
         self._next += 1
         conn = self._next
         self.inbox[conn] = []
         expires_at = None if expires_in_s is None else int(self.now + expires_in_s)
-        grant = Grant(peer_id, scopes or (EVERYTHING,), expires_at, metadata, peer_metadata)
+        grant = Grant(peer_id, scopes or (EVERYTHING,), expires_at, metadata, peer_metadata, key_id)
         self.handle(Connected(conn, grant, int(self.now), expires_in_s))
         return conn
 
