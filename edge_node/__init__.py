@@ -9,6 +9,14 @@ from edge_node.version import __version__
 
 if TYPE_CHECKING:
     from edge_node.errors import *  # noqa: F403
+    from edge_node.media.audio_source import AudioSource as AudioSource
+    from edge_node.media.helpers import from_camera as from_camera
+    from edge_node.media.helpers import from_file as from_file
+    from edge_node.media.helpers import from_microphone as from_microphone
+    from edge_node.media.helpers import from_rtsp as from_rtsp
+    from edge_node.media.helpers import screen_share as screen_share
+    from edge_node.media.iter_frames import iter_frames as iter_frames
+    from edge_node.media.player import MediaSource as MediaSource
     from edge_node.realtime.client import SignallingClient as SignallingClient
     from edge_node.realtime.data_channel import DataChannel as DataChannel
     from edge_node.realtime.events import *  # noqa: F403
@@ -47,6 +55,9 @@ _WHERE = {
     "edge_node.errors": _ERRORS,
     "edge_node.protocol.names": "ErrorCode WsCloseCode",
     "edge_node.media.audio_source": "AudioSource",
+    "edge_node.media.helpers": "from_camera from_file from_microphone from_rtsp screen_share",
+    "edge_node.media.iter_frames": "iter_frames",
+    "edge_node.media.player": "MediaSource",
 }
 _EXPORTS = {name: module for module, names in _WHERE.items() for name in names.split()}
 

@@ -13,7 +13,8 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from edge_node.dsp.pacing import Pacer
 from edge_node.dsp.pcm import Pcm, stereo
-from edge_node.media.opus_encoder import PACKET_FRAMES, TIME_BASE
+from edge_node.media.opus_encoder import PACKET_FRAMES
+from edge_node.media.player_frames import stereo_frame
 from edge_node.ports import SAMPLE_RATE
 
 BYTES_PER_SAMPLE = 2
@@ -139,10 +140,7 @@ class AudioSource(MediaStreamTrack):
                 self._chunks.appendleft(chunk[len(part) :])
         self._frames -= filled // 2
         self._room.set()
-        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="stereo")
-        frame.sample_rate = SAMPLE_RATE
-        frame.time_base = TIME_BASE
-        frame.pts = self._pts
+        frame = stereo_frame(samples, self._pts)
         self._pts += PACKET_FRAMES
         return frame
 
