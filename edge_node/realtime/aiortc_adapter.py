@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 # aioice waits 5 s for a silent STUN or TURN server; both sides gather one after the other.
 GATHER_TIMEOUT_S = 0.5
 CLOSE_TIMEOUT_S = 2.0
+# Looks like an RTP packet of nobody (RFC 3550 section 5.1): dropped by every receiver.
+GREETING = b"\x80" + bytes(11)
 NO_STREAM = "-"  # RFC 8830 section 2
 
 
@@ -123,6 +125,8 @@ class PeerLink:
         self._rejected: set[str] = set()
         self._before_offer: list[tuple[Any, ...]] = []
         self._local_before_offer: Any = None
+        self._greets = False
+        self._greeting: asyncio.Future[None] | None = None
         self.pc.on("connectionstatechange", lambda: on_state(self, self.pc.connectionState))
         self.pc.on("datachannel", on_channel)
 
@@ -163,6 +167,11 @@ class PeerLink:
         mime = outgoing.mime_type
         return mime is None or not transceiver._codecs or bool(_only(transceiver._codecs, mime))
 
+    def reserve_data_section(self) -> None:
+        """A section for data channels, without a channel yet."""
+        pc: Any = self.pc
+        pc._RTCPeerConnection__createSctpTransport()
+
     def remove(self, outlet: Outlet, *, receive: bool) -> None:
         outlet.plug(None)
         outlet.transceiver.direction = "recvonly" if receive else "inactive"
@@ -199,11 +208,16 @@ class PeerLink:
 
     async def _set_local(self, kind: str, sdp: str) -> str:
         self._limit_gathering()
+        self._greet_when_connected()
         await self.pc.setLocalDescription(RTCSessionDescription(sdp=sdp, type=kind))
         return self.pc.localDescription.sdp
 
     async def apply_offer(self, sdp: str) -> list[text.Section]:
-        """Applies the other side's offer and returns its sections."""
+        """Applies the other side's offer and returns its sections.
+
+        Raises ValueError, leaving all as it was, unless it goes on with the session's sections (RFC 9429, 5.2.2).
+        """
+        self._check_sections(sdp)
         for transceiver in self.pc.getTransceivers():
             if transceiver.mid is None:
                 transceiver.setCodecPreferences([])
@@ -212,6 +226,12 @@ class PeerLink:
         sections = [s for s in text.read(clean) if s.mid not in foreign]
         self._rejected = {s.mid for s in text.read(clean) if s.rejected} | foreign
         return await self._apply("offer", text.stand_in(clean, foreign, self._own()), sections)
+
+    def _check_sections(self, sdp: str) -> None:
+        now = [(s.kind, s.mid) for described in self.described()[-1:] for s in text.read(described)]
+        new = [(s.kind, s.mid) for s in text.read(sdp)]
+        if not new or new[: len(now)] != now:
+            raise ValueError("an offer that does not go on with the sections of the session")
 
     async def apply_answer(self, sdp: str) -> list[text.Section]:
         """Applies the other side's answer and returns its sections."""
@@ -283,6 +303,22 @@ class PeerLink:
 
         limited.limited = True  # type: ignore[attr-defined]
         connection.get_component_candidates = limited
+
+    def _greet_when_connected(self) -> None:
+        ice = self._ice()
+        if ice is not None and not self._greets:
+            self._greets = True
+            ice.on("statechange", lambda: self._greet(ice))
+
+    def _greet(self, ice: RTCIceTransport) -> None:
+        """Sends one meaningless packet over a new path.
+
+        A browser that keeps its side of a connection built anew here goes on sending over the old path, its DTLS
+        handshake included (6 s lost), until it gets data, not just checks, over the new one.
+        """
+        pair = ice._connection._nominated.get(1)
+        if ice.state == "completed" and pair is not None:
+            self._greeting = asyncio.ensure_future(pair.protocol.send_data(GREETING, pair.remote_addr))
 
     async def add_candidate(self, line: str) -> None:
         """Adds a trickled candidate (the attribute's value). Raises ValueError when it cannot be read."""

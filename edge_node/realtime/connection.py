@@ -9,17 +9,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
-from aiortc import RTCRtpTransceiver
-
 from edge_node.aio.tasks import TaskGroup, cancel_and_wait
 from edge_node.errors import MeteredRealtimeError
 from edge_node.protocol import negotiation as n
 from edge_node.protocol import payloads, sdp
 from edge_node.protocol.payloads import IceServerConfig
-from edge_node.realtime.aiortc_adapter import Outlet, PeerLink, stats_of
+from edge_node.realtime.aiortc_adapter import PeerLink, stats_of
 from edge_node.realtime.events import PeerConnectionState
 from edge_node.realtime.feed import Outgoing
 from edge_node.realtime.received import ReceivedTrack
+from edge_node.realtime.sending import Sending, outlet_of
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +89,7 @@ class Connection:
         self.listener = listener
         self._name = name
         self._negotiation = n.Negotiation(polite=polite)
+        self._sending = Sending(tracks, lambda: options().receive, self._refused)
         self._link: PeerLink | None = None
         self._inbox: deque[_Item] = deque()
         self._wake = asyncio.Event()
@@ -99,7 +99,6 @@ class Connection:
         self._state: PeerConnectionState = "idle"
         self._been_up = False
         self._received: dict[str, tuple[sdp.Section, ReceivedTrack]] = {}
-        self._refused: set[str] = set()
         self._earlier: list[str] = []
         self._early: list[payloads.Candidate] = []
         self._candidates = 0
@@ -147,7 +146,7 @@ class Connection:
     def replace(self, old_id: str, new: Outgoing) -> None:
         """Sends another track in place of one, without a new description. Raises MeteredRealtimeError if it cannot."""
         link = self._link
-        outlet = None if link is None else self._outlet_of(link, old_id)
+        outlet = None if link is None else outlet_of(link, old_id)
         if link is None or outlet is None:
             self.changed()
             return
@@ -232,7 +231,7 @@ class Connection:
             case _Check():
                 if not await self._works():
                     await self._handle(n.Renew())
-                elif self._link is not None and self._unsatisfied(self._link):
+                elif self._link is not None and not self._sending.is_satisfied(self._link):
                     await self._handle(n.Changed())
             case n.Changed() | n.Renew():
                 await self._handle(item)
@@ -294,7 +293,7 @@ class Connection:
     async def _make_offer(self, fresh: bool) -> None:
         link = self._renew_link() if fresh else self._ensure_link()
         try:
-            self._attach_for_offer(link, fresh)
+            self._sending.attach_for_offer(link, self._earlier if fresh else ())
             if not link.pc.getTransceivers() and link.pc.sctp is None:
                 await self._handle(n.OfferSkipped())
                 return
@@ -316,7 +315,7 @@ class Connection:
             self._begin_generation(text)
             self._enter("connecting")
             self._announce(link, sections)
-            self._attach_for_answer(link, sections)
+            self._sending.attach_for_answer(link, sections)
             answer = await link.answer()
             await self._flush_candidates(link)
             await self._send(payloads.description("answer", answer))
@@ -341,7 +340,7 @@ class Connection:
     async def _exchanged(self, link: PeerLink, event: type[n.Answered] | type[n.Accepted]) -> None:
         for outlet in link.outlets:
             outlet.feed.gate(outlet.sends)
-        await self._handle(event(satisfied=not self._unsatisfied(link)))
+        await self._handle(event(satisfied=self._sending.is_satisfied(link)))
 
     async def _failed(self, err: Exception, event: n.OfferFailed | n.AnswerFailed) -> None:
         if not isinstance(err, MeteredRealtimeError):  # the signalling is away or the peer gone: retried, not news
@@ -380,85 +379,9 @@ class Connection:
         except Exception as err:
             self.listener.on_candidate_error(err)
 
-    # What is sent
-
-    def _outlet_of(self, link: PeerLink, track_id: str) -> Outlet | None:
-        return next((o for o in link.outlets if o.outgoing is not None and o.outgoing.id == track_id), None)
-
-    def _detach_removed(self, link: PeerLink) -> list[Outgoing]:
-        """Silences what is no longer to be sent; returns what is not sent yet."""
-        wanted = {track.id: track for track in self._tracks()}
-        self._refused &= set(wanted)
-        for outlet in link.outlets:
-            if outlet.outgoing is not None and outlet.outgoing.id not in wanted:
-                link.remove(outlet, receive=outlet.transceiver.kind in self._options().receive)
-        return [t for t in wanted.values() if t.id not in self._refused and self._outlet_of(link, t.id) is None]
-
-    def _is_free(self, link: PeerLink, transceiver: RTCRtpTransceiver, kind: str) -> bool:
-        outlet = link.outlet(transceiver)
-        return transceiver.kind == kind and not transceiver.stopped and (outlet is None or outlet.outgoing is None)
-
-    def _attach_for_offer(self, link: PeerLink, fresh: bool) -> None:
-        receive = self._options().receive
-        missing = self._detach_removed(link)
-        taken = {s.mid for text in link.described()[:1] for s in sdp.read(text) if s.receives}
-        for track in missing:
-            free = (t for t in link.pc.getTransceivers() if self._is_free(link, t, track.kind))
-            open_for = (t for t in free if t.mid is None or t.mid in taken)
-            usable = (t for t in open_for if link.fits(track, t) and link.can_send(track, t))
-            link.add(track, next(usable, None), receive=track.kind in receive)
-        if fresh and self._earlier:  # what the other side sent before has a place in the new connection as well
-            sent = [s.kind for s in sdp.read(self._earlier[0]) if s.sends and s.kind in receive]
-            for kind in ("audio", "video"):
-                have = sum(t.kind == kind for t in link.pc.getTransceivers())
-                for _ in range(sent.count(kind) - have):
-                    link.pc.addTransceiver(kind, direction="recvonly")
-
-    def _attach_for_answer(self, link: PeerLink, sections: Sequence[sdp.Section]) -> None:
-        receive = self._options().receive
-        missing = self._detach_removed(link)
-        by_mid = {t.mid: t for t in link.pc.getTransceivers()}
-        for section in sections:
-            transceiver = by_mid.get(section.mid)
-            if transceiver is None or section.kind not in ("audio", "video"):
-                continue
-            free = self._is_free(link, transceiver, section.kind)
-            if free:
-                transceiver.direction = "recvonly" if section.kind in receive else "inactive"
-            if not free or not section.receives:
-                continue
-            fitting = (t for t in missing if t.kind == section.kind and link.fits(t, transceiver))
-            track = next(fitting, None)
-            if track is None:
-                continue
-            missing.remove(track)
-            if link.can_send(track, transceiver):
-                link.add(track, transceiver, receive=section.kind in receive)
-            else:
-                self._refuse(track)
-
-    def _refuse(self, track: Outgoing) -> None:
-        self._refused.add(track.id)
+    def _refused(self, track: Outgoing) -> None:
         text = f"peer {self._name} cannot take {track.mime_type}: it does not get this {track.kind} track"
         self.listener.on_negotiation_error(MeteredRealtimeError(text))
-
-    def _unsatisfied(self, link: PeerLink) -> bool:
-        """Something to be sent did not find its place in the last exchange."""
-        for track in self._tracks():
-            if track.id in self._refused:
-                continue
-            outlet = self._outlet_of(link, track.id)
-            if outlet is None:
-                return True
-            if not outlet.sends:
-                if outlet.transceiver.currentDirection is not None and track.mime_type is not None:
-                    self._refuse(track)
-                    continue
-                return True
-        wanted = {t.id for t in self._tracks()}
-        if any(o.outgoing is not None and o.outgoing.id not in wanted for o in link.outlets):
-            return True
-        return link.pc.sctp is not None and link.pc.sctp.mid is None
 
     # What is received
 
@@ -499,10 +422,10 @@ class Connection:
     def _renew_link(self) -> PeerLink:
         old, self._link = self._link, None
         self._early = []
-        self._refused = set()
+        self._sending.forget_refusals()
         if old is not None:
-            described = old.described()
-            self._earlier = described or self._earlier
+            if old.pc.remoteDescription is not None:
+                self._earlier = old.described()
             self.listener.on_rebuilt()
             self._end_received()
             if self._been_up:

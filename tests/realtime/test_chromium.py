@@ -145,3 +145,28 @@ async def test_a_browser_without_h264_gets_the_sound() -> None:
         await eventually(lambda: errors)
         assert "cannot take video/H264" in errors[0]
         await node.close()
+
+
+@pytest.mark.parametrize("browser_id", ["a-browser", "z-browser"])
+@pytest.mark.parametrize("options", [{}, {"offer": True, "tone": 1000}], ids=str)
+async def test_d6_a_connection_built_anew_is_taken_by_a_browser_that_kept_its_own(
+    browser_id: str, options: dict[str, Any]
+) -> None:
+    async with running_hub() as hub, CodedVideo() as video, page() as browser:
+        node = node_of(hub, video)
+        watcher = Watcher(node)
+        await node.join("room")
+        await join(browser, hub, browser_id, **options)
+        await seen(browser)
+        for _ in range(2):
+            before = (await seen(browser))["frames"]
+            pc = node.remote_peers[0].pc
+            node.remote_peers[0].connection.renew()
+            await eventually(lambda: node.remote_peers[0].pc is not pc)  # noqa: B023
+            await eventually(lambda: node.remote_peers[0].state == "connected", 15)
+            await seen(browser, before + 40)
+        if "tone" in options:
+            await hears(watcher.tracks[-1].track, 1000)
+        assert watcher.removed == []
+        assert await browser.evaluate("() => peer.errors") == []
+        await node.close()
