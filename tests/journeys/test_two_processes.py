@@ -40,7 +40,7 @@ def share_of(pcm: np.ndarray[tuple[int], np.dtype[np.int16]], hz: float) -> floa
     """The part of a recording's energy within 20 Hz of a tone, 0 to 1."""
     power = np.abs(np.fft.rfft(pcm.astype(np.float64))) ** 2
     near = np.abs(np.fft.rfftfreq(pcm.size, 1 / RATE) - hz) < 20
-    return float(power[near].sum() / max(power.sum(), 1.0))
+    return float(np.sum(power[near])) / max(float(np.sum(power)), 1.0)
 
 
 def heard_on(lab: PulseLab, hz: float) -> bool:

@@ -78,7 +78,7 @@ async def test_a_microphone_that_is_off_gives_silence() -> None:
     await mic.run(blocks.append)
     switch.set(False)
     await mic.run(blocks.append)
-    assert [int(b.max()) for b in blocks] == [7, 0]
+    assert [int(np.max(b)) for b in blocks] == [7, 0]
 
 
 class LoopWire:
