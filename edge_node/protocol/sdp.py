@@ -10,10 +10,11 @@ MAX_SECTIONS = 64
 MAX_ID_CHARS = 256
 MAX_UFRAG_CHARS = 256
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
-_EXTMAP = re.compile(r"^a=extmap:(\d+)((?:/\S+)?) (\S+)(.*)$")
-_RTPMAP = re.compile(r"^a=rtpmap:(\d+) (\S+)$")
-_PER_FORMAT = re.compile(r"^a=(rtpmap|fmtp|rtcp-fb):(\d+) (.*)$")
-_APT = re.compile(r"\bapt=(\d+)")
+# Five digits: no number in a description is larger, and int() refuses more than 4,300.
+_EXTMAP = re.compile(r"^a=extmap:(\d{1,5})((?:/\S+)?) (\S+)(.*)$")
+_RTPMAP = re.compile(r"^a=rtpmap:(\d{1,5}) (\S+)$")
+_PER_FORMAT = re.compile(r"^a=(rtpmap|fmtp|rtcp-fb):(\d{1,5}) (.*)$")
+_APT = re.compile(r"\bapt=(\d{1,5})(?!\d)")
 # Ids that libwebrtc does not give to something else, whether it describes sound or pictures first (seen in Chromium
 # 156). With others it cannot offer media of its own after a glare: "codec collision for header extension id".
 _USUAL_EXTENSION_IDS = {

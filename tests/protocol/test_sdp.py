@@ -212,3 +212,9 @@ def test_reading_any_text_is_total(lines: list[str]) -> None:
     assert "a=end-of-candidates" not in sdp.split(clean)[0] or "a=end-of-candidates" in lines
     sdp.stand_in(clean, ["0"], any_text)
     sdp.pin(OWN, [any_text])
+
+
+@pytest.mark.parametrize("name", ["extmap", "rtpmap", "fmtp", "rtcp-fb"])
+def test_a_number_that_int_refuses_is_passed_over(name: str) -> None:
+    line = f"a={name}:{'9' * 5000} apt={'9' * 5000}"
+    assert sdp.pin(OWN, [REMOTE + line + "\r\n"]) == sdp.pin(OWN, [REMOTE])
