@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge_node.errors import SettingsError
-from edge_node.hub.config import hub_config, load_config
+from edge_node.hub.config import default_state_dir, hub_config, load_config
 
 SECRET = "s" * 32
 
@@ -102,6 +102,17 @@ def test_a_development_key_stays_at_home() -> None:
         {"ice_server": [{"urls": "stun:x"}] * 17},
         {"ice_server": [{"urls": "turn:x", "credential": "c" * 1025}]},
         {"dev_key": ""},
+        {"ice_server": [{"urls": "turn:x", "secret": "s", "username": "u"}]},
+        {"ice_server": [{"urls": ["turn:x", "stun:x"], "secret": "s"}]},
+        {"ice_server": [{"urls": "turn:x", "secret": "s", "ttl_s": 1}]},
+        {"tls": {"certificate": "x.crt"}},
+        {"tls": {"certificate": "x.crt", "key": "x.key", "self_made": True}},
+        {"tls": {"http_port": 80}},
+        {"tls": {"names": ["x"]}},
+        {"tls": {"self_made": True}},
+        {"proxy": {"trusted": ["here"]}},
+        {"limits": {"messages_per_period": 0}},
+        {"key": [{"id": f"pk_live_{n}"} for n in range(51)]},
     ],
 )
 def test_wrong_values_are_refused_without_telling_secrets(values: dict[str, Any]) -> None:
@@ -112,3 +123,23 @@ def test_wrong_values_are_refused_without_telling_secrets(values: dict[str, Any]
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="does not exist"):
         load_config(tmp_path / "none.toml")
+
+
+def test_the_command_line_knows_a_place_for_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", f"{tmp_path}:/elsewhere")
+    config = load_config()
+    assert config.state_dir == tmp_path and config.keys.file == tmp_path / "keys.json"
+    path = tmp_path / "hub.toml"
+    path.write_text('state_dir = "/x"\n[keys]\nfile = "/y.json"\n')
+    config = load_config(path)
+    assert config.state_dir == Path("/x") and config.keys.file == Path("/y.json")
+    path.write_text('state_dir = "/x"\n')
+    assert load_config(path).keys.file == Path("/x/keys.json")
+
+
+def test_without_systemd_state_is_roots_or_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert default_state_dir({}) == Path("/var/lib/edge-node/hub")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert default_state_dir({"XDG_STATE_HOME": "/s"}) == Path("/s/edge-node/hub")
+    assert default_state_dir({}) == Path.home() / ".local/state/edge-node/hub"

@@ -12,6 +12,7 @@ import jwt
 import pytest
 
 from edge_node.errors import SettingsError, UsageError
+from edge_node.hub import reload
 from edge_node.hub.config import MAX_KEYS, hub_config
 from edge_node.hub.files import is_exposed
 from edge_node.hub.key_file import StoredKey, add_key, new_key, read_keys, revoke_key
@@ -126,7 +127,10 @@ def test_a_ring_names_what_is_gone(tmp_path: Path) -> None:
     assert ring.adopt([]) == {one.id, pair.id} and len(ring) == 1
 
 
-async def test_a_running_hub_follows_its_key_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_running_hub_follows_its_key_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "EVERY_S", 0.05)
     path = tmp_path / "keys.json"
     async with running_hub(keys={"file": path}) as hub:
         one, pair = made(path), made(path, secret=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_node.hub.limiter import AddressLimiter
+from edge_node.hub.limiter import AddressLimiter, party
 
 
 def test_a_minute_slides() -> None:
@@ -22,3 +22,10 @@ def test_memory_is_bounded() -> None:
         limiter.hit(str(index), index)
         limiter.hit("busy", index)
     assert len(limiter) == 3 and limiter.full("busy", 100) and not limiter.full("1", 100)
+
+
+def test_one_ipv6_host_is_one_party() -> None:
+    limiter = AddressLimiter(2)
+    assert limiter.take("2001:db8::1", 0) and limiter.take("2001:db8::ffff:1", 0)
+    assert not limiter.take("2001:db8::2", 0) and limiter.take("2001:db8:0:1::1", 0)
+    assert party("192.0.2.1") == "192.0.2.1" and party("no:address") == "no:address"

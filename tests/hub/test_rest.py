@@ -163,6 +163,51 @@ async def test_a_narrow_key_stays_narrow(admin: Admin) -> None:
     assert (await admin.call("POST", "channels/home%2Fa/publish", narrow, json={"data": 1}))[0] == 200
 
 
+async def test_odd_channel_names_are_percent_encoded(admin: Admin) -> None:
+    for channel in ("home/ä ö", "home/a?b#c", "home/%2F", "home/a+b", "home//", "home/*", "home/."):
+        status, reply = await admin.call("POST", f"channels/{quote(channel, safe='')}/publish", json={"data": 1})
+        assert (status, reply["channel"]) == (200, channel)
+    for bad in ("%00", "a%0Ab", "%C2%80", "%20%E2%80%8B"):
+        status, reply = await admin.call("GET", f"channels/{bad}/peers")
+        assert (status, reply["error"]) == (400, "invalid_request"), bad
+
+
+async def test_a_narrow_key_mints_narrow_tokens(admin: Admin) -> None:
+    claims = CLAIMS | {"channels": ["**"], "permissions": ["publish", "subscribe"]}
+    status, reply = await admin.call("POST", "tokens", "sk_id_narrow:" + "n" * 40, json=claims)
+    assert status == 200
+    async with client(admin.hub, f"token={reply['token']}") as anna:
+        assert (await anna.ask(type="publish", channel="home/a", data=1))["type"] == "ack"
+        assert (await anna.ask(type="publish", channel="work/a", data=1))["code"] == "channel_not_authorized"
+        assert (await anna.ask(type="subscribe", channel="home/a"))["code"] == "action_not_permitted"
+
+
+async def test_a_key_has_its_own_rate() -> None:
+    pairs = [{"id": SECRET_ID, "secret": SECRET}, NARROW]
+    async with running_hub(secret=pairs, limits={"rest_per_minute": 2}) as hub, aiohttp.ClientSession() as http:
+        admin = Admin(hub, http)
+        statuses = [(await admin.call("GET", "usage"))[0] for _ in range(3)]
+        assert statuses == [200, 200, 429]
+        assert (await admin.call("GET", "usage", "sk_id_narrow:" + "n" * 40))[0] == 200
+
+
+async def test_the_quota_holds_for_the_control_plane_too() -> None:
+    limits = {"messages_per_period": 2, "period_s": 3600}
+    async with running_hub(limits=limits) as hub, aiohttp.ClientSession() as http, client(hub) as anna:
+        admin = Admin(hub, http)
+        assert (await admin.call("POST", "channels/a/publish", json={"data": 1}))[0] == 200
+        assert (await anna.ask(type="publish", channel="a", data=1))["type"] == "ack"
+        assert (await anna.ask(type="publish", channel="a", data=1))["code"] == "over_message_quota"
+        status, reply = await admin.call("POST", "channels/a/publish", json={"data": 1})
+        assert (status, reply["error"]) == (429, "over_message_quota")
+        _, usage = await admin.call("GET", "usage")
+        assert (usage["messagesUsed"], usage["overageMessages"]) == (4, 2)
+        assert usage["plan"]["maxMessagesPerPeriod"] == 2
+        assert usage["periodEndUnix"] - usage["periodStartUnix"] == 3600
+        async with http.get(f"{hub.http_url}/metrics") as reply_:
+            assert "edge_node_hub_quota_used_messages 4\n" in await reply_.text()
+
+
 async def test_unknown_paths_and_methods_are_json_too(admin: Admin) -> None:
     status, reply = await admin.call("GET", "nothing")
     assert (status, reply["error"]) == (404, "not_found")
