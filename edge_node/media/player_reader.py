@@ -183,6 +183,8 @@ class FileReader:
             for frame in decoded(packet):
                 shown = True
                 last_s = last_s if frame.time is None else frame.time - start_s
+                if last_s < within_s:  # decoding begins with the keyframe before
+                    continue
                 for shaped in self._shape(frame, round_s + last_s):
                     if not queue.put_when_room(shaped, stop):
                         return False
