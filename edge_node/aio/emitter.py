@@ -159,9 +159,9 @@ class Emitter:
         self.__streams.clear()
         self.__handlers.clear()
 
-    async def drain(self, grace_s: float = CLOSE_GRACE_S) -> None:
-        """Gives running handlers grace_s to end, then cancels them. The calling handler itself is left alone."""
-        tasks = self.__running - {asyncio.current_task()}
+    async def drain(self, grace_s: float = CLOSE_GRACE_S, spare: asyncio.Task[Any] | None = None) -> None:
+        """Gives running handlers grace_s to end, then cancels them; the calling one, and `spare`, are left alone."""
+        tasks = self.__running - {asyncio.current_task(), spare}
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=grace_s)

@@ -25,12 +25,11 @@ from edge_node.ports import Connect as ConnectFn
 from edge_node.protocol import payloads
 from edge_node.protocol.codec import dumps
 from edge_node.protocol.frames import PresencePeer, Send
-from edge_node.protocol.names import MAX_PEERS_PER_CHANNEL, WsCloseCode, is_reserved
+from edge_node.protocol.names import WsCloseCode, is_reserved
 from edge_node.protocol.negotiation import is_polite
 from edge_node.protocol.payloads import IceServerConfig, TrackMeta
 from edge_node.realtime.client import SignallingClient
 from edge_node.realtime.connection import Connection, ConnectionListener, RtcOptions
-from edge_node.realtime.early import EarlySignals
 from edge_node.realtime.events import (
     Connected,
     Data,
@@ -41,14 +40,12 @@ from edge_node.realtime.events import (
     Left,
     Message,
     MeteredPeerState,
-    PeerJoined,
-    PeerLeft,
     Presence,
     ServerError,
     StateChange,
     TokenProviderError,
 )
-from edge_node.realtime.local_tracks import LocalTrack, LocalTracks
+from edge_node.realtime.local_tracks import LocalTracks
 from edge_node.realtime.logger import Logger, StdlibLogger
 from edge_node.realtime.options import (
     IceTransportPolicy,
@@ -57,13 +54,12 @@ from edge_node.realtime.options import (
     SubscribeOptions,
     TokenProviderFn,
 )
-from edge_node.realtime.remote import RemotePeer, close_all
+from edge_node.realtime.remote import RemotePeer
+from edge_node.realtime.roster import Roster
 from edge_node.realtime.streams import MediaStream, StreamMetadata
 
 RECONCILE_TIMEOUT_S = 10.0
 RECONCILE_RESUBSCRIBES = 2
-# A peer whose socket dropped comes back within seconds; as long as media flows it is not given up before.
-DEPARTURE_GRACE_S = 3.0
 HELD_EVENTS = 256
 FATAL_ERRORS = frozenset(
     {"account_suspended", "channel_not_authorized", "action_not_permitted", "invalid_token", "token_expired"}
@@ -130,9 +126,13 @@ class MeteredPeer(Emitter):
         self._client = self._new_client()
         self._work = TaskGroup("MeteredPeer")
         self._tracks = LocalTracks(self.remove_track)
-        self._remotes: dict[str, RemotePeer] = {}
-        self._departing: dict[str, asyncio.TimerHandle] = {}
-        self._early = EarlySignals()
+        self._roster = Roster(
+            make=self._new_remote,
+            begin=self._begin,
+            emit=self.emit,
+            hear=lambda remote, data: self._from_peer(remote, data, None),
+            log=self._log,
+        )
         self._held: list[Presence | Direct | Message] = []
         self._state: MeteredPeerState = "idle"
         self._channel: str | None = None
@@ -141,6 +141,7 @@ class MeteredPeer(Emitter):
         self._online = asyncio.Event()
         self._awaits_snapshot = False
         self._reconcile: asyncio.Task[None] | None = None
+        self._going: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"MeteredPeer(state={self._state!r}, channel={self._channel!r})"
@@ -177,7 +178,7 @@ class MeteredPeer(Emitter):
 
     @property
     def remote_peers(self) -> list[RemotePeer]:
-        return list(self._remotes.values())
+        return self._roster.all()
 
     @property
     def reconnects(self) -> int:
@@ -232,26 +233,33 @@ class MeteredPeer(Emitter):
     async def leave(self, reason: str | None = None) -> None:
         """Leaves the channel and is idle again: it may join another one. Tracks and handlers stay."""
         if self._state in ("joined", "reconnecting"):
-            await self._go("idle", reason)
+            await self._in_own_task(self._go("idle", reason))
 
     async def close(self, reason: str | None = None) -> None:
         """Leaves and closes for good. Idempotent."""
-        if self._state in ("closed", "leaving"):
-            return
+        if self._state not in ("closed", "leaving"):
+            await self._in_own_task(self._close(reason, asyncio.current_task()))
+
+    async def _in_own_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """Closing ends the handlers of this peer; one of them may be the caller, and what it began goes on."""
+        self._going = asyncio.get_running_loop().create_task(work, name="MeteredPeer:going")
+        await asyncio.shield(self._going)
+
+    async def _close(self, reason: str | None, caller: asyncio.Task[Any] | None) -> None:
         await self._go("closed", reason)
         self._tracks.clear()
         await self._work.close()
-        await self.drain()
+        await self.drain(spare=caller)
         self.release()
 
     async def _go(self, state: Literal["idle", "closed"], reason: str | None) -> None:
         was, peer_id, channel = self._state, self._peer_id, self._channel
         self._enter("leaving")
         self._stop_reconciling()
-        await close_all([self._drop(remote) for remote in self.remote_peers])
+        self._roster.clear()
+        await self._roster.settle()
         await self._client.close()
         self._channel = self._peer_id = None
-        self._early.clear()
         self._held.clear()
         self._enter(state)
         if was != "idle":
@@ -298,7 +306,7 @@ class MeteredPeer(Emitter):
         entry = self._tracks.add(track, stream, metadata, self._state)
         if entry is None:
             return
-        for remote in list(self._remotes.values()):
+        for remote in self._roster.all():
             self._tell_metadata(remote.id, [entry.meta] if entry.metadata is not None else [])
             remote.connection.changed()
 
@@ -307,7 +315,7 @@ class MeteredPeer(Emitter):
         entry = self._tracks.remove(track)
         if entry is None:
             return
-        for remote in list(self._remotes.values()):
+        for remote in self._roster.all():
             self._tell_metadata(remote.id, [entry.cleared] if entry.metadata is not None else [])
             remote.connection.changed()
 
@@ -335,7 +343,7 @@ class MeteredPeer(Emitter):
         new = self._tracks.pause(entry) if new_track is None else self._tracks.replace(entry, new_track)
         succeeded: list[str] = []
         failed: list[ReplaceTrackFailure] = []
-        for remote in self.remote_peers:
+        for remote in self._roster.all():
             if new.outgoing.id != entry.outgoing.id and entry.metadata is not None:
                 self._tell_metadata(remote.id, [entry.cleared, new.meta])
             try:
@@ -369,16 +377,13 @@ class MeteredPeer(Emitter):
             self._ice_welcome = event.ice_servers
         if self._state != "reconnecting":
             return
-        self._early.clear()
-        if not self._remotes:
-            self._awaits_snapshot = True
+        self._roster.early.clear()
+        self._awaits_snapshot = True
+        if not len(self._roster):
             self._enter("joined")
             return
         if is_stranger:
-            # To the others this is a stranger now: the old connections end at once, so that nobody hears it twice.
-            for remote in list(self._remotes.values()):
-                self._later(remote.swap())
-        self._awaits_snapshot = True
+            self._roster.restart()
         self._reconcile = self._work.spawn(self._await_snapshot(), "reconcile")
 
     def _on_disconnected(self, event: Disconnected) -> None:
@@ -396,13 +401,11 @@ class MeteredPeer(Emitter):
             text = f"the server ended the connection for good ({event.code} {event.reason})".rstrip()
             self.emit(FatalError(MeteredRealtimeError(text)))
         peer_id, channel = self._peer_id, self._channel
-        closings = [self._drop(remote) for remote in self.remote_peers]
+        self._roster.clear()
         self._channel = self._peer_id = None
         self._enter("closed")
         self.emit(Left(peer_id, channel, event.reason or str(event.code)))
         self.release()
-        for closing in closings:
-            self._later(closing)
 
     def _on_server_error(self, event: ServerError) -> None:
         if event.code in FATAL_ERRORS:
@@ -413,14 +416,13 @@ class MeteredPeer(Emitter):
         self.emit(FatalError(event.err))
 
     async def _await_snapshot(self) -> None:
-        for _ in range(RECONCILE_RESUBSCRIBES + 1):
-            await asyncio.sleep(RECONCILE_TIMEOUT_S)
-            if self._channel is None:
-                return
+        await asyncio.sleep(RECONCILE_TIMEOUT_S)
+        for _ in range(RECONCILE_RESUBSCRIBES):
             try:
-                await self._client.subscribe(self._channel, self._subscription)
+                await self._client.subscribe(self._channel or "", self._subscription)
             except MeteredRealtimeError as err:
                 self._log.warning("the roster did not come", {"error": repr(err)})
+            await asyncio.sleep(RECONCILE_TIMEOUT_S)
         self.emit(FatalError(ReconcileTimeoutError("no roster came after the reconnect: close and join again")))
 
     def _stop_reconciling(self) -> None:
@@ -436,94 +438,15 @@ class MeteredPeer(Emitter):
             return
         if self._awaits_snapshot:
             self._stop_reconciling()
-            self._on_snapshot(event.joined)
+            self._roster.reconcile(event.joined, self._peer_id)
             self._enter("joined")
-            return
-        for peer in event.left:
-            self._on_left(peer.peer_id)
-        for peer in event.joined:
-            self._on_joined(peer)
+        else:
+            self._roster.update(event, self._peer_id)
 
-    def _on_snapshot(self, present: Sequence[PresencePeer]) -> None:
-        ids = {peer.peer_id for peer in present}
-        for remote in self.remote_peers:
-            if remote.id not in ids:
-                self._on_left(remote.id)
-        for peer in present:
-            known = self._remotes.get(peer.peer_id)
-            if known is None:
-                self._on_joined(peer)
-            else:
-                self._on_back(known, peer)
-
-    def _on_joined(self, peer: PresencePeer) -> None:
-        if peer.peer_id == self._peer_id:
-            return
-        remote = self._remotes.get(peer.peer_id)
-        if remote is not None:
-            if peer.peer_id in self._departing:
-                self._on_back(remote, peer)
-            else:
-                remote.refresh(peer.metadata)
-            return
-        if len(self._remotes) >= MAX_PEERS_PER_CHANNEL:
-            self._log.warning("the channel is full: a peer is left out", {"peer": peer.peer_id})
-            return
-        remote = self._new_remote(peer)
-        self._remotes[peer.peer_id] = remote
-        self._tell_metadata(remote.id, self._metas())
-        self.emit(PeerJoined(remote))
-        if self._tracks.outgoing():
+    def _begin(self, remote: RemotePeer) -> None:
+        self._tell_metadata(remote.id, [entry.meta for entry in self._tracks if entry.metadata is not None])
+        if remote.connection.pc is None and self._tracks.outgoing():
             remote.connection.changed()
-        for data in self._early.take(remote.id, _now()):
-            self._from_peer(remote, data, None)
-
-    def _on_back(self, remote: RemotePeer, peer: PresencePeer) -> None:
-        """It, or this peer, was away for a while: what still works goes on, the rest is built anew."""
-        timer = self._departing.pop(remote.id, None)
-        if timer is not None:
-            timer.cancel()
-        remote.refresh(peer.metadata)
-        self._tell_metadata(remote.id, self._metas())
-        if remote.connection.pc is not None:
-            remote.connection.check()
-        elif self._tracks.outgoing():
-            remote.connection.changed()
-
-    def _on_left(self, peer_id: str) -> None:
-        remote = self._remotes.get(peer_id)
-        if remote is None:
-            self._early.forget(peer_id)
-            return
-        if remote.connection.is_up and peer_id not in self._departing:
-            loop = asyncio.get_running_loop()
-            self._departing[peer_id] = loop.call_later(DEPARTURE_GRACE_S, self._gone, remote)
-        elif peer_id not in self._departing:
-            self._gone(remote)
-
-    def _gone(self, remote: RemotePeer) -> None:
-        if self._remotes.get(remote.id) is remote:
-            self._later(self._drop(remote))
-
-    def _on_moved(self, remote: RemotePeer) -> None:
-        if remote.id in self._departing and remote.state != "connected":
-            self._gone(remote)
-
-    def _drop(self, remote: RemotePeer) -> Coroutine[Any, Any, None]:
-        """Takes it off the roster; returns what remains to be done."""
-        timer = self._departing.pop(remote.id, None)
-        if timer is not None:
-            timer.cancel()
-        self._remotes.pop(remote.id, None)
-        closing = remote.leave()
-        self.emit(PeerLeft(remote))
-        return closing
-
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        self._work.spawn(work, "close-peer")
-
-    def _metas(self) -> list[TrackMeta]:
-        return [entry.meta for entry in self._tracks if entry.metadata is not None]
 
     def _new_remote(self, peer: PresencePeer) -> RemotePeer:
         async def send_signal(payload: Mapping[str, Any]) -> None:
@@ -543,7 +466,7 @@ class MeteredPeer(Emitter):
             )
 
         return RemotePeer(
-            id=peer.peer_id, metadata=peer.metadata, connect=connect, send=send_data, moved=self._on_moved
+            id=peer.peer_id, metadata=peer.metadata, connect=connect, send=send_data, moved=self._roster.moved
         )
 
     def _rtc_options(self) -> RtcOptions:
@@ -574,10 +497,10 @@ class MeteredPeer(Emitter):
     def _on_direct(self, event: Direct) -> None:
         if self._hold(event):
             return
-        remote = self._remotes.get(event.sender_peer_id)
+        remote = self._roster.find(event.sender_peer_id)
         if remote is None:
             if payloads.read(event.data) is not None:
-                self._early.keep(event.sender_peer_id, event.data, _now())
+                self._roster.early.keep(event.sender_peer_id, event.data, _now())
             return
         self._from_peer(remote, event.data, event.sender_metadata)
 
@@ -633,6 +556,3 @@ class _JoinedContext:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-__all__ = ["LocalTrack", "MeteredPeer"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -240,8 +239,3 @@ class _Ear:
     def on_candidate_error(self, error: Exception) -> None:
         if self._hears:
             self._remote.emit(IceCandidateError(error))
-
-
-async def close_all(closings: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Waits for several closings at once; each bounds itself."""
-    await asyncio.gather(*closings, return_exceptions=True)

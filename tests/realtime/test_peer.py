@@ -18,6 +18,7 @@ from edge_node.protocol import payloads
 from edge_node.protocol.codec import encode
 from edge_node.protocol.frames import Ack, DirectFrame, ErrorFrame, MessageFrame, PresenceFrame, PresencePeer, Welcome
 from edge_node.realtime import peer as peer_module
+from edge_node.realtime import roster as roster_module
 from edge_node.realtime.events import (
     Connected,
     Data,
@@ -253,7 +254,7 @@ async def test_d16_signals_before_presence_wait() -> None:
         ):
             late._client.on(kind, handler)
         await tone_sender.join("room")
-        await eventually(lambda: late._early._waiting)
+        await eventually(lambda: late._roster.early._waiting)
         stock(held[0])
         assert await (await watcher.track("audio")).recv()
         await tone_sender.close()
@@ -367,7 +368,7 @@ async def test_no_roster_after_a_reconnect_is_fatal(monkeypatch: pytest.MonkeyPa
     await eventually(lambda: peer.remote_peers)
     server.hear(WireClosed(1006))
     await eventually(lambda: any(isinstance(e, FatalError) for e in seen))
-    assert peer.state == "reconnecting" and sum("subscribe" in text for text in server.sent) == 5
+    assert peer.state == "reconnecting" and sum("subscribe" in text for text in server.sent) == 4
     server.hear(PresenceFrame("room", (PresencePeer("b"),)))
     await eventually(lambda: peer.state == "joined")
     assert [r.id for r in peer.remote_peers] == ["b"]
@@ -390,8 +391,22 @@ async def test_a_closing_handler_is_safe() -> None:
     await eventually(lambda: closed and peer.state == "closed")
 
 
+async def test_a_handler_of_a_remote_may_close_as_well() -> None:
+    server = Server()
+    peer = await joined(server)
+
+    async def close_all(event: StateChange) -> None:
+        await peer.close()
+
+    peer.on(PeerJoined, lambda e: e.peer.on(StateChange, close_all))
+    server.hear(PresenceFrame("room", (PresencePeer("a"),)))
+    await eventually(lambda: peer.remote_peers)
+    server.hear(PresenceFrame("room", (), (PresencePeer("a"),)))
+    await eventually(lambda: state_of(peer) == "closed", 20)
+
+
 async def test_the_roster_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer_module, "MAX_PEERS_PER_CHANNEL", 3)
+    monkeypatch.setattr(roster_module, "MAX_PEERS_PER_CHANNEL", 3)
     server = Server()
     peer = await joined(server)
     server.hear(PresenceFrame("room", tuple(PresencePeer(f"p{n}") for n in range(10))))

@@ -1,0 +1,161 @@
+"""Who else is in the channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from edge_node.aio.tasks import TaskGroup
+from edge_node.protocol.frames import PresencePeer
+from edge_node.protocol.names import MAX_PEERS_PER_CHANNEL
+from edge_node.realtime.early import EarlySignals
+from edge_node.realtime.events import Event, PeerJoined, PeerLeft, Presence
+from edge_node.realtime.logger import Logger
+from edge_node.realtime.remote import RemotePeer
+
+# A peer whose socket dropped comes back within seconds; as long as media flows it is not given up before.
+DEPARTURE_GRACE_S = 3.0
+SETTLE_TIMEOUT_S = 5.0
+
+
+class Roster:
+    """The remote peers by id, at most MAX_PEERS_PER_CHANNEL.
+
+    `make(peer)` makes a RemotePeer; `begin(remote)` tells it what is sent and starts the call; `emit` takes PeerJoined
+    and PeerLeft; `hear(remote, data)` takes what a peer said before it was known.
+    """
+
+    def __init__(
+        self,
+        *,
+        make: Callable[[PresencePeer], RemotePeer],
+        begin: Callable[[RemotePeer], None],
+        emit: Callable[[Event], None],
+        hear: Callable[[RemotePeer, Any], None],
+        log: Logger,
+    ) -> None:
+        self._make = make
+        self._begin = begin
+        self._emit = emit
+        self._hear = hear
+        self._log = log
+        self._remotes: dict[str, RemotePeer] = {}
+        self._departing: dict[str, asyncio.TimerHandle] = {}
+        self._work = TaskGroup("roster")
+        self._closings: set[asyncio.Task[None]] = set()
+        self.early = EarlySignals()
+
+    def __len__(self) -> int:
+        return len(self._remotes)
+
+    def all(self) -> list[RemotePeer]:
+        return list(self._remotes.values())
+
+    def find(self, peer_id: str) -> RemotePeer | None:
+        return self._remotes.get(peer_id)
+
+    # What the server says
+
+    def update(self, presence: Presence, own_id: str | None) -> None:
+        """Some joined, some left."""
+        for peer in presence.left:
+            self._left(peer.peer_id)
+        for peer in presence.joined:
+            if peer.peer_id != own_id:
+                self._joined(peer)
+
+    def reconcile(self, present: Sequence[PresencePeer], own_id: str | None) -> None:
+        """After a reconnect: these are all who are there. Departures first."""
+        ids = {peer.peer_id for peer in present}
+        for remote in self.all():
+            if remote.id not in ids:
+                self._left(remote.id)
+        for peer in present:
+            known = self._remotes.get(peer.peer_id)
+            if known is not None:
+                self._back(known, peer)
+            elif peer.peer_id != own_id:
+                self._joined(peer)
+
+    def _joined(self, peer: PresencePeer) -> None:
+        known = self._remotes.get(peer.peer_id)
+        if known is not None:
+            if peer.peer_id in self._departing:
+                self._back(known, peer)
+            else:
+                known.refresh(peer.metadata)
+            return
+        if len(self._remotes) >= MAX_PEERS_PER_CHANNEL:
+            self._log.warning("the channel is full: a peer is left out", {"peer": peer.peer_id})
+            return
+        remote = self._make(peer)
+        self._remotes[peer.peer_id] = remote
+        self._emit(PeerJoined(remote))
+        self._begin(remote)
+        for data in self.early.take(remote.id, asyncio.get_running_loop().time()):
+            self._hear(remote, data)
+
+    def _back(self, remote: RemotePeer, peer: PresencePeer) -> None:
+        """It, or this peer, was away for a while: what still works goes on, the rest is built anew."""
+        self._stay(remote.id)
+        remote.refresh(peer.metadata)
+        if remote.connection.pc is not None:
+            remote.connection.check()
+        self._begin(remote)
+
+    def _left(self, peer_id: str) -> None:
+        remote = self._remotes.get(peer_id)
+        if remote is None:
+            self.early.forget(peer_id)
+        elif peer_id not in self._departing:
+            if remote.connection.is_up:
+                loop = asyncio.get_running_loop()
+                self._departing[peer_id] = loop.call_later(DEPARTURE_GRACE_S, self._gone, remote)
+            else:
+                self._gone(remote)
+
+    def _stay(self, peer_id: str) -> None:
+        timer = self._departing.pop(peer_id, None)
+        if timer is not None:
+            timer.cancel()
+
+    # What happens to the peers
+
+    def moved(self, remote: RemotePeer) -> None:
+        """A remote's state changed: one that is leaving, and whose media stopped, has left."""
+        if remote.id in self._departing and remote.state != "connected":
+            self._gone(remote)
+
+    def restart(self) -> None:
+        """To the others this peer is a stranger now: the old connections end, so that nobody hears it twice."""
+        for remote in self.all():
+            self._later(remote.swap())
+
+    def _gone(self, remote: RemotePeer) -> None:
+        if self._remotes.get(remote.id) is remote:
+            self._later(self._drop(remote))
+
+    def _drop(self, remote: RemotePeer) -> Coroutine[Any, Any, None]:
+        self._stay(remote.id)
+        self._remotes.pop(remote.id, None)
+        closing = remote.leave()
+        self._emit(PeerLeft(remote))
+        return closing
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._work.spawn(work, "close-peer")
+        self._closings.add(task)
+        task.add_done_callback(self._closings.discard)
+
+    def clear(self) -> None:
+        """Everybody is gone at once."""
+        self.early.clear()
+        for remote in self.all():
+            self._later(self._drop(remote))
+
+    async def settle(self) -> None:
+        """Waits for the connections of those who left; each bounds itself."""
+        if self._closings:
+            await asyncio.wait(self._closings, timeout=SETTLE_TIMEOUT_S)
+        await self._work.close()
