@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -23,6 +24,8 @@ FLUSH_TIMEOUT_S = 5.0
 # More than a frame may have, so that the machine can refuse it after reading it: a socket that is closed with bytes
 # unread is reset (RFC 2525 section 2.17), and the client might not see the close code.
 MAX_READ_BYTES = 4 * MAX_MESSAGE_BYTES
+WRITE_BYTES = 65_536
+"""Queued frames are written together up to about this size."""
 
 
 def new_socket() -> web.WebSocketResponse:
@@ -30,21 +33,40 @@ def new_socket() -> web.WebSocketResponse:
     return web.WebSocketResponse(autoping=False, compress=False, max_msg_size=MAX_READ_BYTES, timeout=CLOSE_TIMEOUT_S)
 
 
+def framed(text: bytes) -> bytes:
+    """The frame of a whole text message from a server (RFC 6455 section 5.2): the same bytes for every receiver."""
+    size = len(text)
+    if size < 126:
+        return struct.pack("!BB", 0x81, size) + text
+    if size < 65_536:
+        return struct.pack("!BBH", 0x81, 126, size) + text
+    return struct.pack("!BBQ", 0x81, 127, size) + text
+
+
 class Connection:
     """Reads and writes side by side in `serve`; writes in the order of `send`.
+
+    While the client keeps up, a frame goes straight to the transport. Once the transport holds something back, frames
+    queue behind it; `drain` waits until it takes more.
 
     Overflow rule: when the queue holds more than `queue_messages` or `queue_bytes`, the client is too slow: the queue
     is thrown away and the connection closes with 1008.
     """
 
     def __init__(
-        self, conn: int, socket: web.WebSocketResponse, transport: asyncio.BaseTransport | None, limits: LimitsConfig
+        self,
+        conn: int,
+        socket: web.WebSocketResponse,
+        transport: asyncio.BaseTransport | None,
+        drain: Callable[[], Awaitable[None]],
+        limits: LimitsConfig,
     ) -> None:
         self.conn = conn
         self.thrown_away = 0
         """Messages it never got because it read too slowly."""
         self._socket = socket
-        self._transport = transport
+        self._transport = transport if isinstance(transport, asyncio.WriteTransport) else None
+        self._drain = drain
         self._limits = limits
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -74,22 +96,32 @@ class Connection:
         """Messages that wait to be written."""
         return len(self._queue)
 
-    def send(self, text: bytes) -> bool:
-        """Queues one text message. False when that made the connection too slow, which closes it."""
+    def send(self, frame: bytes) -> bool:
+        """Writes or queues one message of framed(). False when the connection was too slow for it, and closes."""
         if self._closing is not None:
             return True
+        transport = self._transport
+        if not self._queue and transport is not None and not transport.get_write_buffer_size() and self._is_open:
+            transport.write(frame)
+            return True
         limits = self._limits
-        if len(self._queue) >= limits.queue_messages or self._queued_bytes + len(text) > limits.queue_bytes:
+        if len(self._queue) >= limits.queue_messages or self._queued_bytes + len(frame) > limits.queue_bytes:
             self._give_up_sending()
             return False
-        self._queue.append(text)
-        self._queued_bytes += len(text)
+        self._queue.append(frame)
+        self._queued_bytes += len(frame)
         self._wake.set()
         return True
+
+    @property
+    def _is_open(self) -> bool:
+        """True while data may be written: after a close frame, in either direction, there is none any more."""
+        return self._transport is not None and not self._transport.is_closing() and not self._socket.closed
 
     def _give_up_sending(self) -> None:
         self.thrown_away += len(self._queue) + 1
         self._queue.clear()
+        self._queued_bytes = 0
         self.close(WsCloseCode.POLICY_VIOLATION, "this client reads too slowly")
         if self._sending is not None and not self._sending.expired():
             self._sending.reschedule(0)  # the writer wakes with a TimeoutError
@@ -144,16 +176,26 @@ class Connection:
                     log.info("connection %d is silent: given up", self.conn)
                     return self.abort()
                 if self._queue:
-                    text = self._queue.popleft()
-                    self._queued_bytes -= len(text)
-                    await self._patiently(self._socket.send_frame(text, WSMsgType.TEXT))
+                    await self._patiently(self._flush())
                 else:
                     await self._rest()
         except (OSError, RuntimeError) as err:  # broken, or closed under our hands
             log.debug("connection %d broke: %r", self.conn, err)
 
+    async def _flush(self) -> None:
+        """Writes some of the queue; returns when the transport takes more."""
+        if self._transport is None or not self._is_open:
+            raise ConnectionResetError("closed")
+        frames, size = [], 0
+        while self._queue and size < WRITE_BYTES:
+            frames.append(self._queue.popleft())
+            size += len(frames[-1])
+        self._queued_bytes -= size
+        self._transport.write(b"".join(frames))
+        await self._drain()
+
     async def _patiently(self, writing: Awaitable[None]) -> None:
-        """Lets the client take its time with one frame, but not for ever."""
+        """Lets the client take its time with one write, but not for ever."""
         try:
             async with asyncio.timeout(self._limits.send_timeout_s) as self._sending:
                 await writing
@@ -202,10 +244,10 @@ class Connection:
 
     def _release(self) -> None:
         """A closed transport keeps its socket until a dead client has read everything: that is cut short."""
-        if isinstance(self._transport, asyncio.WriteTransport) and self._transport.get_write_buffer_size():
+        if self._transport is not None and self._transport.get_write_buffer_size():
             self._transport.abort()
 
     def abort(self) -> None:
         """Cuts the connection without a word."""
-        if isinstance(self._transport, asyncio.WriteTransport):
+        if self._transport is not None:
             self._transport.abort()

@@ -50,10 +50,10 @@ class Sockets:
         if not socket.can_prepare(request):
             return refusal(426, "invalid_request", "this address speaks WebSocket", {"Upgrade": "websocket"})
         try:
-            await socket.prepare(request)
+            writer = await socket.prepare(request)
         except ConnectionResetError:  # gone before the upgrade was answered
             return socket
-        connection = Connection(next(self._numbers), socket, request.transport, self._limits)
+        connection = Connection(next(self._numbers), socket, request.transport, writer.drain, self._limits)
         task = asyncio.current_task()
         assert task is not None
         self._serving.add(task)

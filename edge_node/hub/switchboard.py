@@ -8,7 +8,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from edge_node.hub.config import LimitsConfig
-from edge_node.hub.connection import Connection
+from edge_node.hub.connection import Connection, framed
 from edge_node.ports import Clock
 from edge_node.protocol.grants import Grant
 from edge_node.protocol.hub import HubMachine
@@ -109,26 +109,26 @@ class Switchboard:
             match effect:
                 case SendText(to, text):
                     reached += len(to)
-                    for conn in to:
-                        self._send(conn, text)
+                    self._send(to, framed(text))
                 case Close(conn, code, reason):
                     if connection := self._connections.get(conn):
                         log.info("connection %d closed with %d: %s", conn, code, reason)
                         connection.close(code, reason)
         return reached
 
-    def _send(self, conn: int, text: bytes) -> None:
-        connection = self._connections.get(conn)
-        if connection is None:
-            return
-        totals = self.totals
-        totals.sent_bytes += len(text)
-        if connection.send(text):
-            totals.deepest = max(totals.deepest, connection.depth)
-        else:
-            totals.too_slow += 1
-            log.warning("connection %d reads too slowly: closed", conn)
-            self._events.append(Disconnected(conn))
+    def _send(self, to: tuple[int, ...], frame: bytes) -> None:
+        connections, totals = self._connections, self.totals
+        for conn in to:
+            connection = connections.get(conn)
+            if connection is None:
+                continue
+            totals.sent_bytes += len(frame)
+            if not connection.send(frame):
+                totals.too_slow += 1
+                log.warning("connection %d reads too slowly: closed", conn)
+                self._events.append(Disconnected(conn))
+            elif connection.depth > totals.deepest:
+                totals.deepest = connection.depth
 
     def _set_timer(self) -> None:
         deadline = self.machine.deadline
