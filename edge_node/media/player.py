@@ -126,11 +126,11 @@ class PlayerTrack(MediaStreamTrack):
             if self._clock is None:
                 return frame
             late_s = self._clock.late_s(frame.time or 0.0, time.monotonic())
-            if late_s > MAX_LATE_S:
-                if self._others_play() and len(self.queue):
-                    self._skipped += 1
-                    continue
+            if late_s > MAX_LATE_S and not self._others_play():
                 self._clock.put_off(late_s)
+            elif late_s > MAX_LATE_S and len(self.queue):
+                self._skipped += 1
+                continue
             await asyncio.sleep(max(0.0, -late_s))
             self._clock.given(time.monotonic())
             return frame
