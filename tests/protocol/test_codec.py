@@ -170,3 +170,13 @@ def test_decoding_is_total(body: dict[str, Any], kind: str) -> None:
 @given(st.text())
 def test_decoding_any_text_is_total(text: str) -> None:
     assert decode_server(text) is not None and decode_client(text) is not None
+
+
+def test_raw_characters_stay_raw_and_a_lone_surrogate_becomes_an_escape() -> None:
+    assert encode(Publish("c", "ü")) == '{"type":"publish","channel":"c","data":"ü"}'
+    text = encode(Publish("c", "ü\ud800"))
+    assert text.isascii() and decode_client(text) == Publish("c", "ü\ud800")
+
+
+def test_a_byte_order_mark_is_no_part_of_json() -> None:
+    assert isinstance(decode_client('\ufeff{"type":"ping"}'), Malformed)
