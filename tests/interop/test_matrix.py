@@ -1,0 +1,44 @@
+"""Calls between our SDK and the official ones through our hub: see README.md beside this file.
+
+The usual run plays each foreign SDK with ours, in both directions and both orders of ids; EDGE_NODE_INTEROP=full plays
+every pair, also two foreign ones (reported as found), with both codecs and reconnects.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+
+from tests.support.interop_call import Case, Outcome, play
+from tests.support.interop_programs import FOREIGN, KINDS, OURS
+
+FULL = os.environ.get("EDGE_NODE_INTEROP") == "full"
+# Playing, with every deadline of a call between two foreign peers running out.
+CALL_TIMEOUT_S = 300
+
+
+def quick_cases() -> Iterator[Case]:
+    for foreign, smaller in product(FOREIGN, (True, False)):
+        codec = "VP8" if foreign == "official-js-node" else "H264"
+        yield Case(OURS, foreign, smaller, codec)
+        yield Case(foreign, OURS, smaller, codec)
+        yield Case(OURS, foreign, smaller, both_ways=True)
+
+
+def full_cases() -> Iterator[Case]:
+    for sender, receiver, smaller in product(KINDS, KINDS, (True, False)):
+        yield Case(sender, receiver, smaller, "H264")
+        yield Case(sender, receiver, smaller, "VP8", reconnects=True)
+        yield Case(sender, receiver, smaller, both_ways=True)
+
+
+@pytest.mark.timeout(CALL_TIMEOUT_S)
+@pytest.mark.parametrize("case", list(full_cases() if FULL else quick_cases()), ids=str)
+async def test_call(case: Case, outcomes: list[Outcome]) -> None:
+    outcome = await play(case)
+    outcomes.append(outcome)
+    if case.has_ours:
+        assert not outcome.failures
