@@ -28,7 +28,7 @@ from aiortc.sdp import SessionDescription, candidate_from_sdp
 
 from edge_node.protocol import sdp as text
 from edge_node.protocol.payloads import IceServerConfig
-from edge_node.realtime.feed import Feed, Outgoing, SenderEncoder
+from edge_node.realtime.feed import Feed, Outgoing, SenderClock
 from edge_node.realtime.received import PassThrough, Router
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,7 @@ class Outlet:
         self.transceiver = transceiver
         self.outgoing: Outgoing | None = None
         self.feed = Feed(transceiver.kind)
-        self.encoder = SenderEncoder(self.feed)
-        self.codec: RTCRtpCodecParameters | None = None
+        self.clock = SenderClock(self.feed)
         self._hook(transceiver.sender)
 
     def plug(self, outgoing: Outgoing | None) -> None:
@@ -68,22 +67,22 @@ class Outlet:
         sender.replaceTrack(self.feed)
 
         async def next_frame(codec: RTCRtpCodecParameters) -> RTCEncodedFrame | None:
-            self.codec = codec
-            data = await self.feed.recv()
-            coded = await self.encoder.coded(data, codec) if sender._enabled else None
-            if coded is None:
+            self.feed.codec = codec
+            coded = await self.feed.recv()
+            if not sender._enabled:
                 return None
-            return RTCEncodedFrame(coded.payloads, coded.timestamp, coded.level_dbov)  # type: ignore[arg-type]
+            timestamp = self.clock.timestamp(coded, codec)
+            return RTCEncodedFrame(coded.payloads, timestamp, coded.level_dbov)  # type: ignore[arg-type]
 
         # Stock aiortc takes PLI and FIR for frames only and REMB for its own encoder only: coded tracks never hear it.
         sender._next_encoded_frame = next_frame  # type: ignore[method-assign]
-        sender._send_keyframe = self.encoder.ask_keyframe  # type: ignore[method-assign]
-        sender._RTCRtpSender__encoder = self.encoder  # type: ignore[attr-defined]
+        sender._send_keyframe = self.clock.ask_keyframe  # type: ignore[method-assign]
+        sender._RTCRtpSender__encoder = self.clock  # type: ignore[attr-defined]
 
     def fits(self, outgoing: Outgoing) -> bool:
         """A sender that runs keeps its codec for good; frames can be encoded for any, coded packets for theirs only."""
         mime = outgoing.mime_type
-        return mime is None or self.codec is None or _same_codec(mime, self.codec)
+        return mime is None or self.feed.codec is None or _same_codec(mime, self.feed.codec)
 
     @property
     def sends(self) -> bool:

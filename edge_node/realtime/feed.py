@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-import av
-import numpy as np
-from aiortc.codecs import get_encoder
-from aiortc.codecs.base import Encoder
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
-from av.frame import Frame
 
-log = logging.getLogger(__name__)
-
-SILENCE_DBOV = -127  # RFC 6464 section 3
+from edge_node.realtime.encoding import Coded
 
 
 class Upstream(Protocol):
-    """What a feed reads: frames to encode, or coded packets."""
+    """What a feed reads; it may answer request_keyframe() and set_bitrate(kbps)."""
 
-    async def recv(self) -> Any:
+    async def recv(self) -> Coded:
         """The next one. Raises MediaStreamError at the end."""
         ...
 
@@ -37,12 +28,12 @@ class Upstream(Protocol):
 class Outgoing:
     """One local track as one remote peer gets it.
 
-    `mime_type` is set for coded tracks: what the sender must negotiate. `open()` starts one reading of the track.
+    `mime_type` is set for coded tracks: what the sender must negotiate. `open(codec)` starts one reading of the track.
     """
 
     id: str
     kind: str
-    open: Callable[[], Upstream]
+    open: Callable[[RTCRtpCodecParameters], Upstream]
     stream_id: str | None = None
     mime_type: str | None = None
 
@@ -59,10 +50,12 @@ class Feed(MediaStreamTrack):
         self.kind = kind
         self._outgoing: Outgoing | None = None
         self._upstream: Upstream | None = None
-        self._reading: asyncio.Task[Any] | None = None
+        self._kbps: int | None = None
+        self._reading: asyncio.Task[Coded] | None = None
         self._open = False
         self._wake = asyncio.Event()
-        self.switched = False
+        self.codec: RTCRtpCodecParameters | None = None
+        """What the sender was told to send; nothing is read before."""
 
     def plug(self, outgoing: Outgoing | None) -> None:
         """Another source from the next frame on; None is a pause."""
@@ -83,16 +76,15 @@ class Feed(MediaStreamTrack):
         if ask is not None:
             ask()
 
-    def set_bitrate(self, kbps: int) -> bool:
-        """Tells a source that encodes by itself; False when it does not."""
+    def set_bitrate(self, kbps: int) -> None:
+        """What the path to the viewer carries; told again to the source that is plugged in next."""
+        self._kbps = kbps
         tell = getattr(self._upstream, "set_bitrate", None)
-        if tell is None:
-            return False
-        tell(kbps)
-        return True
+        if tell is not None:
+            tell(kbps)
 
-    async def recv(self) -> Any:
-        """The next frame or packet of whatever is plugged in; waits while nothing is."""
+    async def recv(self) -> Coded:  # type: ignore[override]
+        """The next picture or sound of whatever is plugged in; waits while nothing is."""
         while True:
             if self.readyState != "live":
                 raise MediaStreamError
@@ -101,19 +93,20 @@ class Feed(MediaStreamTrack):
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            data = await self._read(upstream)
-            if data is not None:
-                return data
+            coded = await self._read(upstream)
+            if coded is not None:
+                return coded
 
     def _current(self) -> Upstream | None:
-        if self._outgoing is None or not self._open:
+        if self._outgoing is None or self.codec is None or not self._open:
             return None
         if self._upstream is None:
-            self._upstream = self._outgoing.open()
-            self.switched = True
+            self._upstream = self._outgoing.open(self.codec)
+            if self._kbps is not None:
+                self.set_bitrate(self._kbps)
         return self._upstream
 
-    async def _read(self, upstream: Upstream) -> Any:
+    async def _read(self, upstream: Upstream) -> Coded | None:
         """One item, or None when the source ended or was switched meanwhile."""
         self._reading = asyncio.get_running_loop().create_task(_recv(upstream), name=f"feed-{self.kind}")
         try:
@@ -146,41 +139,25 @@ class Feed(MediaStreamTrack):
         self._wake.set()
 
 
-async def _recv(upstream: Upstream) -> Any:
+async def _recv(upstream: Upstream) -> Coded:
     return await upstream.recv()
 
 
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """What goes into RTP packets: `timestamp` on the codec's RTP clock, `level_dbov` for audio frames."""
+class SenderClock:
+    """One unbroken RTP clock for a sender across changes of the source, and the demands of its viewer.
 
-    payloads: list[bytes]
-    timestamp: int
-    level_dbov: int | None = None
-
-
-class SenderEncoder:
-    """Encodes frames and packs coded packets onto one unbroken RTP clock, across changes of the source.
-
-    It never raises: a frame that cannot be encoded is dropped, counted in `failures`, and said once.
+    It stands where aiortc has the sender's encoder.
     """
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._inner: Encoder | None = None
-        self._codec: RTCRtpCodecParameters | None = None
-        self._resampler: av.AudioResampler | None = None
-        self._shape: tuple[object, ...] = ()
+        self._timeline: int | None = None
         self._shift = 0
-        self._last: tuple[int, float] | None = None
-        self._rebase = True
-        self._keyframe = False
+        self._last = (0, 0.0)
         self._bitrate = 0
-        self.failures = 0
 
     def ask_keyframe(self) -> None:
         """The viewer cannot decode (RFC 4585 section 6.3.1, RFC 5104 section 4.3.1)."""
-        self._keyframe = True
         self._feed.request_keyframe()
 
     @property
@@ -191,79 +168,17 @@ class SenderEncoder:
     @target_bitrate.setter
     def target_bitrate(self, bitrate: int) -> None:
         self._bitrate = bitrate
-        inner = self._inner
-        if not self._feed.set_bitrate(bitrate // 1000) and inner is not None and hasattr(inner, "target_bitrate"):
-            inner.target_bitrate = bitrate
+        self._feed.set_bitrate(bitrate // 1000)
 
-    async def coded(self, data: Any, codec: RTCRtpCodecParameters) -> Coded | None:
-        """`data` for the wire, or None when there is nothing to send yet."""
-        try:
-            if self._feed.switched or codec is not self._codec:
-                self._feed.switched = False
-                self._restart(codec)
-            inner = self._inner or get_encoder(codec)
-            self._inner = inner
-            if not isinstance(data, Frame):
-                payloads, timestamp = inner.pack(data)
-                return self._on_clock(payloads, timestamp, codec) if payloads else None
-            return await self._encode(inner, data, codec)
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            self.failures += 1
-            self._restart(codec)
-            if self.failures == 1:
-                log.exception("a %s frame could not be encoded", codec.mimeType)
-            return None
-
-    async def _encode(self, inner: Encoder, frame: Frame, codec: RTCRtpCodecParameters) -> Coded | None:
-        level = None
-        if isinstance(frame, av.AudioFrame):
-            shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if shape != self._shape:  # aiortc's encoders refuse another shape than their first frame's
-                if self._shape:
-                    self._restart(codec)
-                    inner = self._inner = get_encoder(codec)
-                self._shape = shape
-            frame = self._as_s16(frame)
-            level = level_dbov(frame)
-        force, self._keyframe = self._keyframe, False
-        loop = asyncio.get_running_loop()
-        payloads, timestamp = await loop.run_in_executor(None, inner.encode, frame, force)
-        return self._on_clock(payloads, timestamp, codec, level) if payloads else None
-
-    def _as_s16(self, frame: av.AudioFrame) -> av.AudioFrame:
-        """aiortc's encoders take 16-bit mono or stereo only."""
-        if frame.format.name == "s16" and frame.layout.name in ("mono", "stereo"):
-            return frame
-        if self._resampler is None:
-            self._resampler = av.AudioResampler(format="s16", layout="stereo", rate=frame.sample_rate)
-        return self._resampler.resample(frame)[0]
-
-    def _restart(self, codec: RTCRtpCodecParameters) -> None:
-        self._codec = codec
-        self._inner = self._resampler = None
-        self._shape = ()
-        self._rebase = True
-
-    def _on_clock(
-        self, payloads: list[bytes], timestamp: int, codec: RTCRtpCodecParameters, level: int | None = None
-    ) -> Coded:
+    def timestamp(self, coded: Coded, codec: RTCRtpCodecParameters) -> int:
+        """When this is to be shown, in ticks since the first; a new timeline goes on where time is by now."""
         now = time.monotonic()
-        if self._rebase:
-            self._rebase = False
+        if coded.timeline != self._timeline:
             start = 0
-            if self._last is not None:
+            if self._timeline is not None:
                 start = self._last[0] + max(1, int((now - self._last[1]) * codec.clockRate))
-            self._shift = start - timestamp
-        self._last = (timestamp + self._shift, now)
-        return Coded(payloads, timestamp + self._shift, level)
-
-
-def level_dbov(frame: av.AudioFrame) -> int:
-    """Loudness of a 16-bit frame, 0 (loudest) to SILENCE_DBOV (RFC 6464)."""
-    samples = frame.to_ndarray().astype(np.float64)
-    power = float(np.mean(np.square(samples))) / 32767.0**2 if samples.size else 0.0
-    if power <= 0.0:
-        return SILENCE_DBOV
-    return max(SILENCE_DBOV, min(0, round(10 * math.log10(power))))
+            self._timeline = coded.timeline
+            self._shift = start - coded.timestamp
+        timestamp = coded.timestamp + self._shift
+        self._last = (timestamp, now)
+        return timestamp

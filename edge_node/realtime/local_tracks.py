@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
 from edge_node.errors import MeteredPeerStateError
 from edge_node.ports import ViewableTrack
 from edge_node.protocol.payloads import TrackMeta
+from edge_node.realtime.encoding import Coded, FrameEncoder
 from edge_node.realtime.feed import Outgoing
 from edge_node.realtime.relay import Relay
 from edge_node.realtime.streams import MediaStream, StreamMetadata
@@ -40,15 +44,43 @@ class LocalTrack:
 class Silence:
     """An upstream that has nothing to say."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: RTCRtpCodecParameters) -> None:
         self._ended = asyncio.Event()
 
-    async def recv(self) -> Any:
+    async def recv(self) -> Coded:
         await self._ended.wait()
         raise MediaStreamError
 
     def stop(self) -> None:
         self._ended.set()
+
+
+class Packed:
+    """An upstream of a ViewableTrack: one view of what is encoded elsewhere, packed for RTP."""
+
+    def __init__(self, track: ViewableTrack, codec: RTCRtpCodecParameters) -> None:
+        self._view = track.subscribe()
+        self._packer = FrameEncoder(codec)
+        self._ready: deque[Coded] = deque()
+        self.request_keyframe = self._view.request_keyframe
+        self.set_bitrate = self._view.set_bitrate
+
+    async def recv(self) -> Coded:
+        while not self._ready:
+            self._ready.extend(await self._packer.coded(await self._view.recv()))
+        return self._ready.popleft()
+
+    def stop(self) -> None:
+        self._view.stop()
+
+
+def relay_of(track: MediaStreamTrack) -> Relay:
+    """The one relay of a track, whoever sends it: two that read it would each get a part."""
+    relay: Relay | None = getattr(track, "_edge_node_relay", None)
+    if relay is None:
+        relay = Relay(track)
+        track._edge_node_relay = relay  # type: ignore[attr-defined]
+    return relay
 
 
 class LocalTracks:
@@ -106,9 +138,9 @@ class LocalTracks:
     def _entry(self, track: Any, stream: MediaStream | None, metadata: StreamMetadata | None) -> LocalTrack:
         stream_id = None if stream is None else stream.id
         if isinstance(track, ViewableTrack):
-            out = Outgoing(track.id, track.kind, track.subscribe, stream_id, track.mime_type)
+            out = Outgoing(track.id, track.kind, partial(Packed, track), stream_id, track.mime_type)
         elif isinstance(track, MediaStreamTrack):
-            out = Outgoing(track.id, track.kind, Relay(track).listen, stream_id)
+            out = Outgoing(track.id, track.kind, relay_of(track).view, stream_id)
         else:
             raise TypeError(f"a track is an aiortc MediaStreamTrack or a ViewableTrack, not {type(track).__name__}")
         entry = LocalTrack(track, stream, metadata, out)

@@ -27,7 +27,7 @@ def link() -> PeerLink:
 
 
 def tone() -> Outgoing:
-    return Outgoing("track-id", "audio", Relay(AudioStreamTrack()).listen, "stream-id")
+    return Outgoing("track-id", "audio", Relay(AudioStreamTrack()).view, "stream-id")
 
 
 async def connect(a: PeerLink, b: PeerLink) -> None:
@@ -85,7 +85,7 @@ async def test_a_rolled_back_offer_leaves_no_trace() -> None:
     a.add(tone(), None, receive=True)
     await connect(a, b)
     before = (a.described(), [t.mid for t in a.pc.getTransceivers()])
-    a.add(Outgoing("other", "audio", Relay(AudioStreamTrack()).listen), None, receive=True)
+    a.add(Outgoing("other", "audio", Relay(AudioStreamTrack()).view), None, receive=True)
     a.pc.createDataChannel("x")
     await a.offer()
     assert a.pc.signalingState == "have-local-offer"

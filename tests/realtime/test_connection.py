@@ -54,7 +54,7 @@ class Side:
             self.other.connection.signal(signal)
 
     def send_tone(self, hz: float, name: str) -> None:
-        self.sending.append(Outgoing(name, "audio", Relay(Tone(hz)).listen, "stream"))
+        self.sending.append(Outgoing(name, "audio", Relay(Tone(hz)).view, "stream"))
         self.connection.changed()
 
     # ConnectionListener
@@ -140,7 +140,7 @@ async def test_a_check_keeps_what_works_and_rebuilds_what_does_not() -> None:
     await up(impolite, polite)
     pc = impolite.connection.pc
     impolite.connection.check()
-    impolite.sending.append(Outgoing("late", "audio", Relay(Tone(900)).listen))
+    impolite.sending.append(Outgoing("late", "audio", Relay(Tone(900)).view))
     impolite.connection.check()  # works, but something is not sent yet
     await eventually(lambda: len(polite.tracks) == 2)
     assert impolite.connection.pc is pc and polite.rebuilt == 0
@@ -272,7 +272,7 @@ async def test_figures() -> None:
 
 async def test_replacing_what_is_not_sent_yet() -> None:
     polite, impolite = sides()
-    new = Outgoing("new", "audio", Relay(Tone(500)).listen)
+    new = Outgoing("new", "audio", Relay(Tone(500)).view)
     impolite.sending.append(new)
     impolite.connection.replace("old", new)
     await eventually(lambda: polite.tracks)

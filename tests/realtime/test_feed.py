@@ -10,16 +10,18 @@ import av
 import numpy as np
 import pytest
 from aiortc.codecs import CODECS
-from aiortc.mediastreams import AudioStreamTrack, MediaStreamError
+from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, VideoStreamTrack
 
-from edge_node.realtime.feed import SILENCE_DBOV, Feed, Outgoing, SenderEncoder, level_dbov
-from edge_node.realtime.local_tracks import Silence
-from edge_node.realtime.relay import Relay
-from tests.support.peers import Tone
+from edge_node.realtime.encoding import SILENCE_DBOV, Coded, FrameEncoder, level_dbov
+from edge_node.realtime.feed import Feed, Outgoing, SenderClock
+from edge_node.realtime.local_tracks import Packed, Silence, relay_of
+from edge_node.realtime.relay import QUEUE_CODED, Relay
+from tests.support.peers import CodedVideo, Tone
 from tests.support.waiting import eventually
 
 OPUS = CODECS["audio"][0]
 PCMU = next(c for c in CODECS["audio"] if c.name == "PCMU")
+VP8 = next(c for c in CODECS["video"] if c.name == "VP8")
 H264 = next(c for c in CODECS["video"] if c.name == "H264")
 
 
@@ -48,8 +50,14 @@ class Script:
         self.kbps.append(kbps)
 
 
+def opened_feed(kind: str) -> Feed:
+    feed = Feed(kind)
+    feed.codec = OPUS
+    return feed
+
+
 def plugged(feed: Feed, script: Script, opened: list[Script] | None = None) -> None:
-    def open_it() -> Script:
+    def open_it(codec: Any) -> Script:
         if opened is not None:
             opened.append(script)
         return script
@@ -72,7 +80,7 @@ async def reading(feed: Feed) -> AsyncIterator[list[Any]]:
 
 
 async def test_a_source_is_opened_when_media_can_flow_and_not_before() -> None:
-    feed, script, opened = Feed("audio"), Script(), list[Script]()
+    feed, script, opened = opened_feed("audio"), Script(), list[Script]()
     plugged(feed, script, opened)
     script.items.put_nowait(1)
     async with reading(feed) as read:
@@ -93,7 +101,7 @@ async def test_a_source_is_opened_when_media_can_flow_and_not_before() -> None:
 
 
 async def test_sources_are_switched_while_one_is_silent() -> None:
-    feed, silent, other = Feed("audio"), Script(), Script()
+    feed, silent, other = opened_feed("audio"), Script(), Script()
     feed.gate(True)
     plugged(feed, silent)
     async with reading(feed) as read:
@@ -114,17 +122,18 @@ async def test_sources_are_switched_while_one_is_silent() -> None:
 
 
 async def test_demands_go_to_the_source() -> None:
-    feed, script = Feed("video"), Script()
-    encoder = SenderEncoder(feed)
-    encoder.ask_keyframe()
-    assert not feed.set_bitrate(5)
+    feed, script, next_one = opened_feed("video"), Script(), Script()
+    clock = SenderClock(feed)
+    clock.ask_keyframe()
     feed.gate(True)
     plugged(feed, script)
     async with reading(feed):
         await asyncio.sleep(0)
-        encoder.ask_keyframe()
-        encoder.target_bitrate = 1_234_567
-        assert (script.asked, script.kbps, encoder.target_bitrate) == (1, [1234], 1_234_567)
+        clock.ask_keyframe()
+        clock.target_bitrate = 1_234_567
+        assert (script.asked, script.kbps, clock.target_bitrate) == (1, [1234], 1_234_567)
+        plugged(feed, next_one)
+        await eventually(lambda: next_one.kbps == [1234])  # the path is as wide as before
         feed.stop()
 
 
@@ -134,47 +143,68 @@ async def frames(count: int) -> list[Any]:
 
 
 async def test_one_clock_across_sources() -> None:
-    feed = Feed("audio")
-    encoder = SenderEncoder(feed)
+    clock = SenderClock(Feed("audio"))
     times = []
     for _ in range(3):
-        feed.switched = True
+        encoder = FrameEncoder(OPUS)
         for frame in await frames(3):
-            coded = await encoder.coded(frame, OPUS)
-            if coded is not None:
-                times.append(coded.timestamp)
+            for coded in await encoder.coded(frame):
+                times.append(clock.timestamp(coded, OPUS))
                 assert coded.level_dbov is not None and -20 < coded.level_dbov < -5
     steps = np.diff(times)
     assert times[0] == 0 and (steps > 0).all() and len(times) >= 6
 
 
-async def test_a_change_of_codec_or_format_is_no_end() -> None:
-    encoder = SenderEncoder(Feed("audio"))
+async def test_a_long_frame_gives_packets_with_times_of_their_own() -> None:
+    encoder = FrameEncoder(OPUS)
+    coded = []
+    for number in range(4):
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 2 * 2880), np.int16), format="s16", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, number * 2880, Fraction(1, 48_000)
+        coded += await encoder.coded(frame)
+    assert {len(c.payloads) for c in coded} == {1} and len(coded) >= 10
+    assert set(np.diff([c.timestamp for c in coded])) == {960}
+
+
+async def test_a_change_of_format_is_no_end() -> None:
+    encoder = FrameEncoder(OPUS)
     (stereo,) = await frames(1)
     mono = av.AudioFrame.from_ndarray(np.zeros((1, 320), np.int16), format="s16", layout="mono")
     floats = av.AudioFrame.from_ndarray(np.zeros((2, 960), np.float32), format="fltp", layout="stereo")
     for number, frame in enumerate((mono, floats)):
         frame.sample_rate, frame.pts, frame.time_base = (16_000, 48_000)[number], 0, Fraction(1, 48_000)
     for frame in (stereo, mono, floats, stereo):
-        await encoder.coded(frame, OPUS)
-    coded = [await encoder.coded(frame, PCMU) for frame in await frames(3)]
-    assert any(c is not None for c in coded) and encoder.failures == 0
+        await encoder.coded(frame)
+    assert encoder.failures == 0
+    old_style = FrameEncoder(PCMU)
+    assert [c for frame in await frames(3) for c in await old_style.coded(frame)] and old_style.failures == 0
 
 
 async def test_what_cannot_be_coded_is_counted(caplog: pytest.LogCaptureFixture) -> None:
-    encoder = SenderEncoder(Feed("video"))
+    encoder = FrameEncoder(H264)
     for _ in range(3):
-        assert await encoder.coded(object(), H264) is None
+        assert await encoder.coded(object()) == []
     assert encoder.failures == 3 and len(caplog.records) == 1
 
 
 async def test_coded_packets_are_packed() -> None:
-    encoder = SenderEncoder(Feed("video"))
     packet = av.Packet(b"\0\0\0\1\x67abc\0\0\0\1\x65" + b"x" * 3000)
     packet.pts, packet.time_base = 900_000, Fraction(1, 90_000)
-    coded = await encoder.coded(packet, H264)
-    assert coded is not None and coded.timestamp == 0 and coded.level_dbov is None
+    (coded,) = await FrameEncoder(H264).coded(packet)
+    assert SenderClock(Feed("video")).timestamp(coded, H264) == 0 and coded.level_dbov is None
     assert all(len(p) <= 1300 for p in coded.payloads) and len(coded.payloads) >= 3
+
+
+async def test_what_is_encoded_elsewhere_is_viewed_and_packed() -> None:
+    async with CodedVideo() as video:
+        view = Packed(video, H264)
+        first = await asyncio.wait_for(view.recv(), 10)
+        assert first.payloads and first.timestamp >= 0
+        view.request_keyframe()
+        view.set_bitrate(700)
+        assert (video.keyframes_asked, video.kbps_asked) == (1, [700])
+        view.stop()
+        assert not video.views
 
 
 def test_levels() -> None:
@@ -236,7 +266,77 @@ async def test_a_track_that_fails_ends_its_listeners(caplog: pytest.LogCaptureFi
 
 
 async def test_silence_waits_until_it_is_stopped() -> None:
-    silence = Silence()
+    silence = Silence(OPUS)
     silence.stop()
     with pytest.raises(MediaStreamError):
         await silence.recv()
+
+
+class Pictures(VideoStreamTrack):
+    """Grey pictures as fast as the test wants them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wanted: asyncio.Queue[int] = asyncio.Queue()
+
+    async def recv(self) -> Any:
+        number = await self.wanted.get()
+        frame = av.VideoFrame(64, 64, "yuv420p")
+        frame.pts, frame.time_base = number * 3000, Fraction(1, 90_000)
+        return frame
+
+
+async def test_d03_a_track_is_encoded_once_for_each_codec() -> None:
+    track = Pictures()
+    relay = relay_of(track)
+    assert relay is relay_of(track)
+    one, two, other = relay.view(VP8), relay.view(VP8), relay.view(H264)
+    assert relay.encoders == 2
+    track.wanted.put_nowait(0)
+    first = [await asyncio.wait_for(view.recv(), 10) for view in (one, two, other)]
+    assert first[0] is first[1] and first[0] is not first[2] and all(coded.keyframe for coded in first)
+    late = relay.view(VP8)
+    assert relay.encoders == 2
+    track.wanted.put_nowait(1)
+    assert (await asyncio.wait_for(late.recv(), 10)).keyframe  # nobody starts in the middle
+    for view in (one, two, late):
+        view.stop()
+    assert relay.encoders == 1
+    other.stop()
+    await eventually(lambda: not relay.encoders and not relay._listeners)
+    again = relay.view(VP8)
+    track.wanted.put_nowait(2)
+    coded = await asyncio.wait_for(again.recv(), 10)
+    assert coded.keyframe and coded.timeline != first[0].timeline
+    again.stop()
+
+
+async def test_the_narrowest_path_decides_the_bitrate() -> None:
+    relay = Relay(Pictures())
+    one, two, capped = relay.view(VP8), relay.view(VP8), relay.view(VP8, 600)
+    encoder: Any = one._encoding._encoder
+    told: list[int] = []
+    encoder.set_bitrate = told.append
+    for view, kbps in ((one, 900), (two, 300), (capped, 5000), (two, 800)):
+        view.set_bitrate(kbps)
+    capped.stop()
+    two.stop()
+    assert told == [300, 600, 800, 900]
+    one.stop()
+
+
+async def test_a_sender_that_is_held_up_starts_anew_at_a_keyframe() -> None:
+    track = Pictures()
+    view = Relay(track).view(VP8)
+    for number in range(QUEUE_CODED["video"]):
+        view.push(Coded([b"x"], number, 1, keyframe=number == 0))
+    view.push(Coded([b"y"], 9, 1, keyframe=False))
+    assert view.dropped == QUEUE_CODED["video"] + 1 and view._encoding._keyframe
+    view.push(Coded([b"z"], 10, 1, keyframe=True))
+    assert (await view.recv()).timestamp == 10
+    view.stop()
+    sound = Relay(Tone()).view(OPUS)
+    for number in range(QUEUE_CODED["audio"] + 2):
+        sound.push(Coded([b"x"], number, 1))
+    assert sound.dropped == 2 and (await sound.recv()).timestamp == 2
+    sound.stop()

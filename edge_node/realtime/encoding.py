@@ -1,0 +1,128 @@
+"""Frames and coded packets, made ready for RTP packets."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from aiortc.codecs import get_encoder
+from aiortc.codecs.base import Encoder
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from av.frame import Frame
+
+log = logging.getLogger(__name__)
+
+SILENCE_DBOV = -127  # RFC 6464 section 3
+AUDIO_PACKETS_PER_S = 50  # aiortc's encoders make packets of 20 ms
+_timelines = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """One picture, or 20 ms of sound, as RTP payloads.
+
+    `timestamp` is on the codec's RTP clock and can be compared within one `timeline`; `level_dbov` is for sound.
+    """
+
+    payloads: list[bytes]
+    timestamp: int
+    timeline: int
+    keyframe: bool = True
+    level_dbov: int | None = None
+
+
+class FrameEncoder:
+    """Turns what one source gives into one codec's payloads.
+
+    It never raises: what cannot be encoded is dropped, counted in `failures`, and said once.
+    """
+
+    def __init__(self, codec: RTCRtpCodecParameters) -> None:
+        self._codec = codec
+        self._inner: Encoder | None = None
+        self._resampler: av.AudioResampler | None = None
+        self._shape: tuple[object, ...] = ()
+        self._timeline = 0
+        self._bitrate: int | None = None
+        self.failures = 0
+
+    def set_bitrate(self, kbps: int) -> None:
+        """What the path carries; ignored by the codecs of sound."""
+        self._bitrate = kbps * 1000
+        self._tell_bitrate()
+
+    def _tell_bitrate(self) -> None:
+        inner: Any = self._inner
+        if self._bitrate is not None and hasattr(inner, "target_bitrate"):
+            inner.target_bitrate = self._bitrate
+
+    async def coded(self, data: Any, keyframe: bool = False) -> list[Coded]:
+        """A frame or packet for the wire; empty when there is nothing to send yet."""
+        try:
+            if isinstance(data, Frame):
+                return await self._encode(data, keyframe)
+            return self._pack(data)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            self.failures += 1
+            self._inner = None
+            if self.failures == 1:
+                log.exception("a %s frame could not be encoded", self._codec.mimeType)
+            return []
+
+    def _encoder(self) -> Encoder:
+        if self._inner is None:
+            self._inner = get_encoder(self._codec)
+            self._timeline = next(_timelines)
+            self._tell_bitrate()
+        return self._inner
+
+    def _pack(self, packet: av.Packet[Any]) -> list[Coded]:
+        payloads, timestamp = self._encoder().pack(packet)
+        return [Coded(payloads, timestamp, self._timeline, packet.is_keyframe)] if payloads else []
+
+    async def _encode(self, frame: Frame, keyframe: bool) -> list[Coded]:
+        if isinstance(frame, av.AudioFrame):
+            return await self._encode_sound(frame)
+        keyframe = keyframe or self._inner is None
+        payloads, timestamp = await self._in_thread(frame, keyframe)
+        return [Coded(payloads, timestamp, self._timeline, keyframe)] if payloads else []
+
+    async def _encode_sound(self, frame: av.AudioFrame) -> list[Coded]:
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if shape != self._shape:  # aiortc's encoders refuse another shape than their first frame's
+            self._inner = self._resampler = None
+            self._shape = shape
+        frame = self._as_s16(frame)
+        level = level_dbov(frame)
+        payloads, timestamp = await self._in_thread(frame, False)
+        step = self._codec.clockRate // AUDIO_PACKETS_PER_S
+        # A long frame gives several packets, each with a time of its own.
+        return [Coded([p], timestamp + i * step, self._timeline, True, level) for i, p in enumerate(payloads)]
+
+    async def _in_thread(self, frame: Frame, keyframe: bool) -> tuple[list[bytes], int]:
+        return await asyncio.get_running_loop().run_in_executor(None, self._encoder().encode, frame, keyframe)
+
+    def _as_s16(self, frame: av.AudioFrame) -> av.AudioFrame:
+        """aiortc's encoders take 16-bit mono or stereo only."""
+        if frame.format.name == "s16" and frame.layout.name in ("mono", "stereo"):
+            return frame
+        if self._resampler is None:
+            self._resampler = av.AudioResampler(format="s16", layout="stereo", rate=frame.sample_rate)
+        return self._resampler.resample(frame)[0]
+
+
+def level_dbov(frame: av.AudioFrame) -> int:
+    """Loudness of a 16-bit frame, 0 (loudest) to SILENCE_DBOV (RFC 6464)."""
+    samples = frame.to_ndarray().astype(np.float64)
+    power = float(np.mean(np.square(samples))) / 32767.0**2 if samples.size else 0.0
+    if power <= 0.0:
+        return SILENCE_DBOV
+    return max(SILENCE_DBOV, min(0, round(10 * math.log10(power))))
