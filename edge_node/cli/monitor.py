@@ -21,6 +21,7 @@ from edge_node.host.tokens import token_provider
 from edge_node.protocol.names import channel_problem
 from edge_node.realtime.client import SignallingClient
 from edge_node.realtime.events import Message
+from edge_node.realtime.wire import trust
 from edge_node.settings import Settings, load
 from edge_node.telemetry.sample import Sample, parse, to_message
 from edge_node.telemetry.table import Table
@@ -93,6 +94,7 @@ def make_client(settings: Settings) -> SignallingClient:
         api_key=channel.api_key.get_secret_value() if channel.api_key else None,
         token_provider=token_provider(channel),
         allow_insecure_lan=channel.allow_insecure_lan,
+        connect=trust(channel.ca_file),
     )
 
 

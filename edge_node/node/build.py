@@ -81,6 +81,7 @@ def real_devices(settings: Settings, clock: Clock) -> Devices:
         speaker=_speaker(settings.audio.speaker),
         panel=make_panel(wiring(settings), settings.gpio.driver),
         probe=LinuxProbe(state_dir=_state_dir()),
+        connect=wire.trust(settings.channel.ca_file),
     )
 
 

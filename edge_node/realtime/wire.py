@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import ssl
+from pathlib import Path
+
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from edge_node.ports import WireClosed
+from edge_node.ports import Connect, WireClosed
 from edge_node.protocol.names import MAX_INBOUND_CLIENT_BYTES
+from edge_node.realtime.logger import hide_secrets
 
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
 BROKEN = 1006  # RFC 6455 section 7.4.1: closed without a close frame
+# At level DEBUG the library logs the request line, which holds the key, as well as every frame.
+_library_log = hide_secrets(logging.getLogger(__name__))
 
 
 class WebSocketWire:
@@ -42,15 +49,34 @@ def _closed(err: ConnectionClosed) -> WireClosed:
     return WireClosed(err.rcvd.code, err.rcvd.reason)
 
 
-async def connect(url: str) -> WebSocketWire:
+def trust(ca_file: Path | None) -> Connect:
+    """A ports.Connect that trusts one more authority, such as a hub's own `ca.crt`; read at each connection."""
+
+    async def connect_trusting(url: str) -> WebSocketWire:
+        if ca_file is None or not url.startswith("wss://"):
+            return await connect(url)
+        context = ssl.create_default_context()
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as err:
+            reason = f"the authority in {ca_file} cannot be read ({err}): check channel.ca_file"
+            raise WireClosed(BROKEN, reason) from None
+        return await connect(url, context)
+
+    return connect_trusting
+
+
+async def connect(url: str, context: ssl.SSLContext | None = None) -> WebSocketWire:
     """ports.Connect: opens a socket. Raises WireClosed; its code is the HTTP status when the upgrade was refused."""
     try:
         socket = await open_websocket(
             url,
+            ssl=context,
             open_timeout=OPEN_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
             max_size=MAX_INBOUND_CLIENT_BYTES,
             ping_interval=None,  # the session's own ping and watchdog judge the line
+            logger=_library_log,
             proxy=None if url.startswith("ws://") else True,
         )
     except InvalidStatus as err:

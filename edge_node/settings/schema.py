@@ -56,6 +56,7 @@ class ChannelSettings(Section):
     url: Annotated[str, AfterValidator(checks.origin)] = "wss://rms.metered.ca"
     allow_insecure_lan: bool = Field(default=False, description="allow ws:// to a private address")
     name: ChannelName
+    ca_file: Path | None = Field(default=None, description="one more authority to trust, such as a hub's ca.crt")
     api_key: SecretStr | None = Field(default=None, min_length=1, description="a publishable key")
     token: SecretStr | None = Field(default=None, min_length=1, description="one JWT")
     token_file: Path | None = Field(default=None, description="a file read for a fresh JWT per connection")
