@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_node.protocol.backoff import Backoff, BackoffPolicy
+from tests.support.property import patient
 
 
 def test_delays_grow_to_the_cap() -> None:
@@ -43,6 +44,7 @@ def test_only_a_stable_connection_starts_the_schedule_over() -> None:
     assert backoff.attempts == 1
 
 
+@patient
 @given(st.lists(st.floats(0, 1), max_size=2000))
 def test_delays_stay_within_bounds(draws: list[float]) -> None:
     backoff = Backoff(BackoffPolicy(max_attempts=math.inf))

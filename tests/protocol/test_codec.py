@@ -27,6 +27,7 @@ from edge_node.protocol.frames import (
     Unsubscribe,
     Welcome,
 )
+from tests.support.property import patient
 
 CLIENT_FRAMES = [
     Subscribe("c", "r", True),
@@ -160,6 +161,7 @@ TYPES = st.sampled_from(
 )
 
 
+@patient
 @given(st.dictionaries(KEYS, JSON), TYPES)
 def test_decoding_is_total(body: dict[str, Any], kind: str) -> None:
     text = json.dumps({**body, "type": kind})
@@ -167,6 +169,7 @@ def test_decoding_is_total(body: dict[str, Any], kind: str) -> None:
     decode_client(text)
 
 
+@patient
 @given(st.text())
 def test_decoding_any_text_is_total(text: str) -> None:
     assert decode_server(text) is not None and decode_client(text) is not None

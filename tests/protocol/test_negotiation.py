@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_node.protocol import negotiation as n
+from tests.support.property import patient
 
 
 def impolite() -> n.Negotiation:
@@ -260,7 +261,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(patient, max_examples=300)
 @given(ACTIONS)
 def test_both_sides_end_up_on_the_same_connection(actions: list[str]) -> None:
     sides = {"p": Side(polite=True), "i": Side(polite=False)}

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_node.protocol import payloads as p
+from tests.support.property import patient
 
 
 def test_descriptions_and_marks_round_trip() -> None:
@@ -97,6 +98,7 @@ JSON = st.recursive(
 )
 
 
+@patient
 @given(JSON, st.sampled_from(["type", "candidate", "description", "__meteredTrackMeta"]), JSON)
 def test_reading_is_total(data: Any, key: str, value: Any) -> None:
     p.read(data)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_node.protocol import sdp
+from tests.support.property import patient
 
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 ABS = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
@@ -202,6 +203,7 @@ LINES = st.lists(
 )
 
 
+@patient
 @given(LINES)
 def test_reading_any_text_is_total(lines: list[str]) -> None:
     any_text = "\n".join(lines)

@@ -32,6 +32,7 @@ from edge_node.protocol.frames import (
     Unsubscribe,
     Welcome,
 )
+from tests.support.property import patient
 
 
 class World:
@@ -528,8 +529,10 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = patient
 
 
+@patient
 @given(st.lists(st.text(max_size=30), max_size=20))
 def test_any_text_leaves_the_session_sound(texts: list[str]) -> None:
     world = World().connect()
