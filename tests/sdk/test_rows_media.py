@@ -257,8 +257,9 @@ def test_row_107_rtsp_by_four_transports() -> None:
 async def test_row_108_what_a_file_lacks_is_none(tmp_path: Path, video: bool, audio: bool) -> None:
     source = from_file(make_film(tmp_path / "film.mp4", 0.3, video=video, audio=audio))
     assert (source.video is not None, source.audio is not None) == (video, audio)
-    counts = [len(await frames_until_end(track)) for track in (source.video, source.audio) if track is not None]
-    assert counts == [count for count, there in ((9, video), (16, audio)) if there]
+    there = [track for track in (source.video, source.audio) if track is not None]
+    counts = [len(frames) for frames in await asyncio.gather(*map(frames_until_end, there))]
+    assert counts == [count for count, has in ((9, video), (16, audio)) if has]
     await source.close()
 
 
