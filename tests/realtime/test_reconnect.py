@@ -108,6 +108,7 @@ async def test_a_new_process_with_an_old_id_gets_media() -> None:
         second = peer_of(hub, "aa-viewer")
         again = Watcher(second)
         network.cut()
+        await eventually(lambda: hub.connections == 1)  # the hub has noticed: it tells the node who left
         await second.join("room")
         await hears(await again.track("audio"), 440)
         await second.close()
