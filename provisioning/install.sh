@@ -52,10 +52,25 @@ channel='url = "wss://rms.metered.ca"'
 key='# api_key = "pk_live_…"        # your publishable key'
 if [ "$with_hub" = yes ]; then
   if [ ! -e "$SETTINGS/hub.toml" ]; then
-    printf 'host = "0.0.0.0"\nport = 9292\n\n[[key]]\nid = "pk_live_%s"\n\n[console]\ncode = "%s"\nchannel = "home/front-door"\ntelemetry_channel = "telemetry/front-door"\n' \
-      "$(random)" "$(random)" >"$SETTINGS/hub.toml"
+    cat >"$SETTINGS/hub.toml" <<TOML
+host = "0.0.0.0"
+port = 9292
+
+[[key]]
+id = "pk_live_$(random)"
+
+[console]
+code = "$(random)"
+channel = "home/front-door"
+telemetry_channel = "telemetry/front-door"
+
+[tls]                            # browsers give the microphone to https pages only
+self_made = true
+http_port = 9293                 # hands out the hub's own authority: http://…:9293/ca.crt
+TOML
   fi
-  channel='url = "ws://127.0.0.1:9292"'
+  channel='url = "wss://127.0.0.1:9292"
+ca_file = "/var/lib/edge-node/hub/tls/ca.crt"'
   key="api_key = \"$(sed -n 's/^id = "\(pk_.*\)"/\1/p' "$SETTINGS/hub.toml" | head -n 1)\""
 fi
 if [ ! -e "$SETTINGS/edge-node.toml" ]; then
@@ -109,5 +124,6 @@ echo "install.sh: done. What it is doing: systemctl status edge-node; what it ha
 if [ "$with_hub" = yes ]; then
   code=$(sed -n 's/^code = "\(.*\)"/\1/p' "$SETTINGS/hub.toml")
   address=$(hostname -I 2>/dev/null | cut -d' ' -f1)
-  echo "install.sh: answer the door at http://${address:-localhost}:9292/#code=$code"
+  echo "install.sh: once on each phone or computer: open http://${address:-localhost}:9293/ca.crt, install it, trust it"
+  echo "install.sh: then answer the door at https://${address:-localhost}:9292/#code=$code"
 fi
