@@ -60,6 +60,7 @@ _WHERE = {
     "edge_node.media.player": "MediaSource",
 }
 _EXPORTS = {name: module for module, names in _WHERE.items() for name in names.split()}
+_MEDIA_STACK = ("aiortc", "aioice", "av", "numpy")
 
 __all__ = ["__version__", *_EXPORTS]
 
@@ -68,7 +69,13 @@ def __getattr__(name: str) -> Any:
     module = _EXPORTS.get(name)
     if module is None:
         raise AttributeError(f"module 'edge_node' has no attribute {name!r}")
-    value = getattr(import_module(module), name)
+    try:
+        value = getattr(import_module(module), name)
+    except ModuleNotFoundError as err:
+        if err.name is None or err.name.split(".")[0] not in _MEDIA_STACK:
+            raise
+        text = f"edge_node.{name} needs {err.name}: install it with pip install 'edge-node[webrtc]'"
+        raise ImportError(text, name=err.name) from err
     globals()[name] = value
     return value
 

@@ -111,8 +111,8 @@ class Emitter:
                 return
 
     def listener_count(self, event_type: type[E]) -> int:
-        """Handlers and open streams for this class."""
-        return len(self.__handlers.get(event_type, [])) + len(self.__streams.get(event_type, []))
+        """Handlers for this class; streams are not counted, as in the reference SDK."""
+        return len(self.__handlers.get(event_type, []))
 
     def events(self, event_type: type[E], maxsize: int = DEFAULT_STREAM_SIZE) -> EventStream[E]:
         """A stream of the events of this class from now on."""
@@ -142,7 +142,7 @@ class Emitter:
     def _call(self, handler: Callable[[Any], Any], event: object) -> None:
         try:
             result = handler(event)
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # a handler that looks at a cancelled future cancels nobody else
             log.exception("a handler for %s failed", type(event).__name__)
             return
         if inspect.isawaitable(result):

@@ -34,6 +34,7 @@ from edge_node.protocol.frames import (
     Welcome,
 )
 from edge_node.protocol.names import MAX_MESSAGE_BYTES, ErrorCode, WsCloseCode
+from edge_node.protocol.secrets import scrub
 
 SessionState = Literal["idle", "connecting", "connected", "reconnecting", "closed"]
 
@@ -44,7 +45,7 @@ REPLAY_RETRIES = 3
 OVER_LIMIT_FLOOR_S = 30.0
 GOING_AWAY_SPREAD = 0.2
 TOKEN_FAILURES_TO_TELL = 3
-TERMINAL_CODES = frozenset(
+TERMINAL_CODES: frozenset[int] = frozenset(
     {
         WsCloseCode.INVALID_TOKEN,
         WsCloseCode.CHANNEL_NOT_AUTHORIZED,
@@ -65,12 +66,16 @@ REFUSED_FOR_GOOD = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
-    """What the session does by itself. Times in seconds; inactivity_s <= 0 switches ping and watchdog off."""
+    """What the session does by itself. Times in seconds; inactivity_s <= 0 switches ping and watchdog off.
+
+    `final_codes` are the close codes after which it makes no further attempt.
+    """
 
     reconnect: BackoffPolicy | None = field(default_factory=BackoffPolicy)
     inactivity_s: float = 60.0
     auto_resubscribe: bool = True
     retry_first: bool = False
+    final_codes: frozenset[int] = TERMINAL_CODES
 
 
 # Events
@@ -371,6 +376,7 @@ class Session:
         return list(failed)
 
     def _lost(self, code: int, reason: str, now: float, jitter: float) -> list[Effect]:
+        reason = scrub(reason)
         effects = self._end_wire(reason or str(code))
         self._backoff.lost(now)
         if code == WsCloseCode.OVER_CONCURRENT_LIMIT:
@@ -387,7 +393,7 @@ class Session:
 
     def _delay(self, code: int, jitter: float) -> float | None:
         may_retry = self._ever_connected or self._policy.retry_first
-        if self._policy.reconnect is None or code in TERMINAL_CODES or not may_retry:
+        if self._policy.reconnect is None or code in self._policy.final_codes or not may_retry:
             return None
         delay = self._backoff.delay(jitter, self._floor_s)
         if delay is not None and self._retry_after_s is not None:
@@ -493,7 +499,7 @@ class Session:
         if pending.fresh:
             self._channels.pop(pending.channel or "", None)
         text = f"the server refused the request: {frame.code}" + (f" ({frame.message})" if frame.message else "")
-        return [Rejected(frame.request_id, ServerRequestError(text, frame.code, frame.request_id))]
+        return [Rejected(frame.request_id, ServerRequestError(scrub(text), frame.code, frame.request_id))]
 
     # Requests
 

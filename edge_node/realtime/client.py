@@ -43,7 +43,7 @@ from edge_node.realtime.events import (
     StateChange,
     TokenProviderError,
 )
-from edge_node.realtime.logger import Logger, StdlibLogger
+from edge_node.realtime.logger import Logger, logger_of
 from edge_node.realtime.options import (
     Credential,
     ReconnectOptions,
@@ -52,6 +52,7 @@ from edge_node.realtime.options import (
     TokenProviderFn,
     backoff_of,
     connect_url,
+    final_codes_of,
     origin,
 )
 
@@ -100,7 +101,7 @@ class SignallingClient(Emitter):
         self._credential = Credential(chosen.api_key, chosen.token_provider)
         self._origin = origin(chosen.url, allow_insecure_lan=chosen.allow_insecure_lan)
         self._token_timeout_s = chosen.token_provider_timeout
-        self._log: Logger = chosen.logger or StdlibLogger()
+        self._log = logger_of(chosen.logger)
         self._open_wire = connect or websocket_wire.connect
         self._session = s.Session(
             s.SessionPolicy(
@@ -108,6 +109,7 @@ class SignallingClient(Emitter):
                 inactivity_s=chosen.inactivity_timeout or 0.0,
                 auto_resubscribe=chosen.auto_resubscribe,
                 retry_first=chosen.connect_retry,
+                final_codes=final_codes_of(chosen.reconnect, self._credential),
             ),
             id_prefix=uuid.uuid4().hex,
         )

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import Any, Protocol, runtime_checkable
 
-_SECRETS = re.compile(r"(?i)\b((?:key|token|credential|password)=)[^&\s'\"]+|(a=ice-(?:pwd|ufrag):)\S+")
-
-
-def scrub(text: str) -> str:
-    """`text` without keys, tokens and ICE credentials."""
-    return _SECRETS.sub(lambda m: f"{m[1] or m[2]}<hidden>", text)
+from edge_node.protocol.secrets import scrub
 
 
 @runtime_checkable
@@ -55,3 +49,45 @@ class StdlibLogger:
 
     def error(self, msg: str, ctx: dict[str, Any] | None = None) -> None:
         self._write(logging.ERROR, msg, ctx)
+
+
+class ScrubbingLogger:
+    """Hands over to a program's own logger what is left without secrets."""
+
+    def __init__(self, logger: Logger) -> None:
+        self._log = logger
+
+    def debug(self, msg: str, ctx: dict[str, Any] | None = None) -> None:
+        self._log.debug(scrub(msg), _scrubbed(ctx))
+
+    def info(self, msg: str, ctx: dict[str, Any] | None = None) -> None:
+        self._log.info(scrub(msg), _scrubbed(ctx))
+
+    def warning(self, msg: str, ctx: dict[str, Any] | None = None) -> None:
+        self._log.warning(scrub(msg), _scrubbed(ctx))
+
+    def error(self, msg: str, ctx: dict[str, Any] | None = None) -> None:
+        self._log.error(scrub(msg), _scrubbed(ctx))
+
+
+def _scrubbed(ctx: dict[str, Any] | None) -> dict[str, Any] | None:
+    if ctx is None:
+        return None
+    plain = (int, float, bool, type(None))
+    return {key: value if isinstance(value, plain) else scrub(str(value)) for key, value in ctx.items()}
+
+
+def logger_of(given: Logger | None) -> Logger:
+    """The logger of a client: the program's own behind a mask, or the standard library's."""
+    return StdlibLogger() if given is None else ScrubbingLogger(given)
+
+
+def hide_secrets(logger: logging.Logger) -> logging.Logger:
+    """`logger`, whose records lose their secrets; for a library that logs addresses or descriptions."""
+
+    def mask(record: logging.LogRecord) -> bool:
+        record.msg, record.args = scrub(record.getMessage()), ()
+        return True
+
+    logger.addFilter(mask)
+    return logger

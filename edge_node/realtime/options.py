@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from edge_node.protocol.backoff import BackoffPolicy
-from edge_node.protocol.names import DEFAULT_URL
+from edge_node.protocol.names import DEFAULT_URL, WsCloseCode
+from edge_node.protocol.session import TERMINAL_CODES
 from edge_node.realtime.logger import Logger
 
 TokenProviderFn = Callable[[], Awaitable[str] | str]
-"""Gives a fresh token for one connection; a plain or a coroutine function."""
+"""Gives a fresh token for one connection; a coroutine function, or a plain one that does not block."""
 IceTransportPolicy = Literal["all", "relay"]
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(slots=True, kw_only=True)
 class ReconnectOptions:
-    """The reconnect schedule; delays in seconds, `max_attempts` may be infinite."""
+    """The reconnect schedule; delays in seconds, `max_attempts` may be infinite.
+
+    Beyond the reference SDK: `final_codes`, the close codes that end the connection for good besides those that always
+    do, such as 1000 for a server that closes normally to say that it is done.
+    """
 
     initial_delay: float = 0.5
     multiplier: float = 2.0
     max_delay: float = 30.0
     jitter_ratio: float = 0.2
     max_attempts: float = 100
+    final_codes: Collection[int] = ()
 
     def __post_init__(self) -> None:
         checks = {
@@ -91,6 +97,8 @@ class Credential:
             raise ValueError("give an api_key or a token_provider")
         if api_key is not None and not isinstance(api_key, str):
             raise ValueError("api_key must be a string")
+        if token_provider and not callable(token_provider):
+            raise ValueError("token_provider must be a function that gives a token; a fixed key goes into api_key")
         key, provider = api_key, token_provider
         self.kind: Literal["key", "token"] = "key" if key else "token"
 
@@ -155,16 +163,20 @@ def connect_url(server: str, credential: Credential, value: str) -> str:
 
 
 def backoff_of(reconnect: ReconnectOptions | bool, *, for_ever: bool = False) -> BackoffPolicy | None:
-    """The schedule of a `reconnect` option; for_ever lifts the limit on attempts."""
+    """The schedule of a `reconnect` option; for_ever lifts the limit on attempts. Raises ValueError."""
     if reconnect is False:
+        if for_ever:
+            raise ValueError("connect_retry needs reconnect: give it True or ReconnectOptions")
         return None
     options = reconnect if isinstance(reconnect, ReconnectOptions) else ReconnectOptions()
-    if for_ever:
-        options = ReconnectOptions(
-            initial_delay=options.initial_delay,
-            multiplier=options.multiplier,
-            max_delay=options.max_delay,
-            jitter_ratio=options.jitter_ratio,
-            max_attempts=math.inf,
-        )
-    return options.policy()
+    return replace(options, max_attempts=math.inf).policy() if for_ever else options.policy()
+
+
+def final_codes_of(reconnect: ReconnectOptions | bool, credential: Credential) -> frozenset[int]:
+    """The close codes after which no attempt is made."""
+    codes: set[int] = set(TERMINAL_CODES)
+    if isinstance(reconnect, ReconnectOptions):
+        codes.update(reconnect.final_codes)
+    if credential.kind == "key":
+        codes.add(WsCloseCode.TOKEN_EXPIRED)  # only a provider has a fresh credential to come back with
+    return frozenset(codes)
