@@ -59,7 +59,8 @@ class CodecTarget:
                 again = encode(frame)
             except (ValueError, RecursionError):
                 continue  # infinity by way of 1e999, or too deep to be written: callers expect that
-            assert decode(again) == frame, again[:500]
+            # A raw surrogate comes over no wire, and two of them become one character in JSON.
+            assert _has_surrogate(text) or decode(again) == frame, again[:500]
             again.encode()  # no lone surrogate gets onto a wire
             read_contents(getattr(frame, "data", None), getattr(frame, "metadata", None))
         if self._frames.random.random() < 0.1:
@@ -67,6 +68,10 @@ class CodecTarget:
 
     def rest(self) -> None:
         """It has no state."""
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def read_contents(data: Any, metadata: Any) -> None:
