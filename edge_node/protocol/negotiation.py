@@ -10,6 +10,9 @@ from typing import assert_never
 IMPOLITE_WAIT_S = 0.06
 POLITE_WAIT_S = 0.15
 ANSWER_TIMEOUT_S = 10.0
+# The signalling was away and is back: an answer that is still not there by then was lost.
+RESUMED_ANSWER_S = 1.0
+UNSENT_RETRY_S = 1.0
 CONNECT_TIMEOUT_S = 15.0
 POLITE_RECOVERY_WAIT_S = 1.0
 # The first step lets a peer that is leaving say so before anything is built for it.
@@ -39,6 +42,11 @@ class OfferSent:
 @dataclass(frozen=True, slots=True)
 class OfferFailed:
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class OfferUnsent:
+    """The offer did not go out and was taken back; the connection is as it was before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,11 @@ class Down:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """The signalling was away and is back, and the connection works."""
+
+
+@dataclass(frozen=True, slots=True)
 class Renew:
     """Build the connection anew: the other side was away and this one is of no use any more."""
 
@@ -96,6 +109,7 @@ NegotiationEvent = (
     Changed
     | OfferSent
     | OfferFailed
+    | OfferUnsent
     | OfferSkipped
     | OfferReceived
     | Answered
@@ -104,6 +118,7 @@ NegotiationEvent = (
     | Accepted
     | Up
     | Down
+    | Resumed
     | Renew
 )
 
@@ -112,9 +127,10 @@ NegotiationEvent = (
 
 @dataclass(frozen=True, slots=True)
 class MakeOffer:
-    """Offer; `fresh`: on a new peer connection."""
+    """Offer; `fresh`: on a new peer connection, `again`: the offer made last is taken back first."""
 
     fresh: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +173,7 @@ class Negotiation:
         self._settled = False
         self._broken = False
         self._follow_up = True
+        self._asked_again = False
         self._remote_ufrag: str | None = None
         self._offer_ufrag: str | None = None
         self._offer_at: float | None = None
@@ -201,12 +218,18 @@ class Negotiation:
                 return self._exchanged(satisfied, now)
             case OfferSkipped():
                 self._dirty = False
+            case OfferUnsent():
+                self._dirty, self._offered = True, False
+                self._offer_at = now + UNSENT_RETRY_S
             case AnswerFailed(usable):
-                self._broken = self._broken or not usable
+                self._broken = self._broken or not usable or not self._settled
                 return self._offer_when_due(now) if self._dirty else []
             case Up():
                 self._up, self._gave_up, self._attempt = True, False, 0
                 self._connect_due = self._retry_at = None
+            case Resumed():
+                due = self._answer_due
+                self._answer_due = None if due is None else min(due, now + RESUMED_ANSWER_S)
             case Renew():
                 return self._renew(now)
             case _ as never:  # pragma: no cover
@@ -221,18 +244,21 @@ class Negotiation:
         if self._offer_at is not None and now >= self._offer_at:
             self._offer_at = None
             return [self._offer()] if self._dirty and not self._offered else []
+        if self._answer_due is not None and now >= self._answer_due and self._up and not self._asked_again:
+            self._asked_again = True  # what was lost is asked for once more before anything that works is given up
+            return [self._offer(again=True)]
         due = [t for t in (self._answer_due, self._connect_due) if t is not None and now >= t]
         return self._failed(now) if due else []
 
-    def _offer(self) -> NegotiationEffect:
+    def _offer(self, again: bool = False) -> NegotiationEffect:
         fresh = self._broken
         if fresh:
             self._reset()
         self._offer_at = None
-        return MakeOffer(fresh)
+        return MakeOffer(fresh, again)
 
     def _reset(self) -> None:
-        self._broken = self._offered = self._settled = self._up = False
+        self._broken = self._offered = self._settled = self._up = self._asked_again = False
         self._follow_up = True
         self._remote_ufrag = None
         self._answer_due = self._connect_due = None
@@ -276,7 +302,7 @@ class Negotiation:
 
     def _exchanged(self, satisfied: bool, now: float) -> list[NegotiationEffect]:
         answered = not self._offered
-        self._offered, self._settled = False, True
+        self._offered, self._settled, self._asked_again = False, True, False
         self._remote_ufrag = self._offer_ufrag
         self._answer_due = None
         if not self._up:

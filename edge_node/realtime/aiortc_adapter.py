@@ -274,10 +274,13 @@ class PeerLink:
         for transceiver, codecs, extensions, mid, index in self._before_offer:
             transceiver._codecs, transceiver._headerExtensions = codecs, extensions
             if mid is None:
+                # The next offer gives the same name: the other side may have taken the one that is taken back.
+                pc._RTCPeerConnection__seenMids.discard(transceiver.mid)
                 transceiver._set_mid(None)
                 transceiver._set_mline_index(index)
         described = [s.mid for sdp in self.described() for s in text.read(sdp)]
         if pc.sctp is not None and pc.sctp.mid not in described:
+            pc._RTCPeerConnection__seenMids.discard(pc.sctp.mid)
             pc.sctp.mid = None
 
     # ICE

@@ -231,8 +231,10 @@ class Connection:
             case _Check():
                 if not await self._works():
                     await self._handle(n.Renew())
-                elif self._link is not None and not self._sending.is_satisfied(self._link):
-                    await self._handle(n.Changed())
+                elif self._link is not None:
+                    await self._handle(n.Resumed())
+                    if not self._sending.is_satisfied(self._link):
+                        await self._handle(n.Changed())
             case n.Changed() | n.Renew():
                 await self._handle(item)
             case _ as never:
@@ -250,8 +252,8 @@ class Connection:
     async def _carry_out(self, effects: list[n.NegotiationEffect], taken: str = "") -> None:
         for effect in effects:
             match effect:
-                case n.MakeOffer(fresh):
-                    await self._make_offer(fresh)
+                case n.MakeOffer(fresh, again):
+                    await self._make_offer(fresh, again)
                 case n.TakeOffer(fresh, rollback):
                     await self._take_offer(taken, fresh, rollback)
                 case n.TakeAnswer():
@@ -283,16 +285,19 @@ class Connection:
             self._enter("connecting")
 
     def _enter(self, state: PeerConnectionState) -> None:
-        if state == self._state or (self._state == "reconnecting" and state == "connecting"):
+        hidden = state == "connecting" and (self._state == "reconnecting" or self.is_up)
+        if state == self._state or hidden:
             return
         self._state = state
         self.listener.on_state(state)
 
     # Offers and answers
 
-    async def _make_offer(self, fresh: bool) -> None:
+    async def _make_offer(self, fresh: bool, again: bool) -> None:
         link = self._renew_link() if fresh else self._ensure_link()
         try:
+            if again:
+                link.rollback()
             self._sending.attach_for_offer(link, self._earlier if fresh else ())
             if not link.pc.getTransceivers() and link.pc.sctp is None:
                 await self._handle(n.OfferSkipped())
@@ -300,11 +305,21 @@ class Connection:
             text = await link.offer(self._earlier)
             await self._send(payloads.description("offer", text))
             await self._send(payloads.end_of_candidates())
+        except MeteredRealtimeError:  # the signalling is away or the peer gone: what works goes on
+            await self._take_back(link)
+            return
         except Exception as err:
             await self._failed(err, n.OfferFailed())
             return
         self._enter("connecting")
         await self._handle(n.OfferSent())
+
+    async def _take_back(self, link: PeerLink) -> None:
+        if self._negotiation.settled:
+            link.rollback()
+            await self._handle(n.OfferUnsent())
+        else:
+            await self._handle(n.OfferFailed())
 
     async def _take_offer(self, text: str, fresh: bool, rollback: bool) -> None:
         link = self._renew_link() if fresh else self._ensure_link()

@@ -186,6 +186,34 @@ def test_an_offer_that_fails_is_made_again() -> None:
     assert negotiation.tick(2) == [n.MakeOffer(fresh=True)]
 
 
+def test_d02_an_offer_that_did_not_go_out_is_made_again_on_the_same_connection() -> None:
+    negotiation = impolite()
+    settle(negotiation)
+    assert negotiation.handle(n.Changed(), 1) == [n.MakeOffer()]
+    assert negotiation.handle(n.OfferUnsent(), 1) == [] and negotiation.settled
+    assert negotiation.deadline == 1 + n.UNSENT_RETRY_S
+    assert negotiation.tick(1 + n.UNSENT_RETRY_S) == [n.MakeOffer()]
+    negotiation.handle(n.OfferUnsent(), 2)
+    assert negotiation.handle(n.Resumed(), 2) == []
+    assert negotiation.handle(n.Changed(), 2) == [n.MakeOffer()]
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_d02_an_answer_that_was_lost_is_asked_for_again_once(resumed: bool) -> None:
+    negotiation = polite()
+    settle(negotiation)
+    negotiation.handle(n.Changed(), 1)
+    negotiation.handle(n.OfferSent(), 1)
+    due = 1 + n.ANSWER_TIMEOUT_S
+    if resumed:
+        negotiation.handle(n.Resumed(), 2)
+        due = 2 + n.RESUMED_ANSWER_S
+    assert negotiation.deadline == due
+    assert negotiation.tick(due) == [n.MakeOffer(again=True)]
+    negotiation.handle(n.OfferSent(), due)
+    assert negotiation.tick(due + n.ANSWER_TIMEOUT_S) == [] and not negotiation.settled
+
+
 def test_an_answer_that_fails() -> None:
     negotiation = polite()
     negotiation.handle(n.OfferReceived("u"), 0)
@@ -221,7 +249,7 @@ class Side:
         self.generation = 0
         self.remote: str | None = None
         self.outbox: deque[tuple[str, str, str]] = deque()
-        self.pending: str | None = None
+        self.is_away = False
 
     @property
     def ufrag(self) -> str:
@@ -230,6 +258,9 @@ class Side:
     def do(self, effects: list[n.NegotiationEffect], now: float, offer: str = "") -> None:
         for effect in effects:
             match effect:
+                case n.MakeOffer() if self.is_away:
+                    unsent = n.OfferUnsent() if self.negotiation.settled else n.OfferFailed()
+                    self.do(self.negotiation.handle(unsent, now), now)
                 case n.MakeOffer(fresh):
                     self.generation += fresh
                     self.outbox.append(("offer", self.ufrag, ""))
@@ -253,9 +284,17 @@ class Side:
             self.do(self.negotiation.handle(n.AnswerReceived(ufrag), now), now, ufrag)
 
 
+EVENTS: dict[str, n.NegotiationEvent] = {
+    "change": n.Changed(),
+    "down": n.Down(),
+    "renew": n.Renew(),
+    "up": n.Up(),
+    "resume": n.Resumed(),
+}
 ACTIONS = st.lists(
     st.sampled_from(
-        ["change-p", "change-i", "down-p", "down-i", "renew-p", "renew-i", "p>i", "i>p", "lose-p", "lose-i", "t"]
+        [f"{what}-{who}" for what in ("change", "down", "renew", "up", "resume", "lose", "away") for who in "pi"]
+        + ["p>i", "i>p", "t"]
     ),
     max_size=60,
 )
@@ -281,15 +320,17 @@ def test_both_sides_end_up_on_the_same_connection(actions: list[str]) -> None:
             deliver(action[0])
         elif verb == "lose" and sides[who].outbox:
             sides[who].outbox.popleft()
+        elif verb == "away":
+            sides[who].is_away = not sides[who].is_away
         elif verb != "lose":
-            events: dict[str, n.NegotiationEvent] = {"change": n.Changed(), "down": n.Down(), "renew": n.Renew()}
-            event = events[verb]
+            event = EVENTS[verb]
             sides[who].do(sides[who].negotiation.handle(event, now), now)
 
     for action in actions:
         now += 0.05
         act(action)
     for side in sides.values():  # the network works again, and both know it
+        side.is_away = False
         side.do(side.negotiation.handle(n.Renew(), now), now)
     for _ in range(400):
         now += 0.05

@@ -278,3 +278,41 @@ async def test_replacing_what_is_not_sent_yet() -> None:
     await eventually(lambda: polite.tracks)
     await hears(polite.tracks[0], 500)
     await close(polite, impolite)
+
+
+async def test_what_changes_while_offline_goes_out_later_and_nothing_breaks() -> None:
+    polite, impolite = sides()
+    await up(impolite, polite)
+    pc, states = impolite.connection.pc, list(impolite.states)
+    impolite.is_offline = True
+    impolite.send_tone(900, "later")
+    await eventually(lambda: impolite.connection._negotiation.deadline is not None)
+    await hears(polite.tracks[0], 440)
+    impolite.is_offline = False
+    impolite.connection.check()
+    await eventually(lambda: len(polite.tracks) == 2)
+    await hears(polite.tracks[1], 900)
+    await hears(polite.tracks[0], 440)
+    assert impolite.connection.pc is pc and impolite.rebuilt == polite.rebuilt == 0
+    assert impolite.states == states and impolite.errors == polite.errors == []
+    await close(polite, impolite)
+
+
+@pytest.mark.parametrize("lost", ["offer", "answer"])
+async def test_what_was_lost_on_the_way_is_asked_for_again(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(n, "RESUMED_ANSWER_S", 0.1)
+    polite, impolite = sides()
+    await up(impolite, polite)
+    pc = impolite.connection.pc
+    losing = impolite if lost == "offer" else polite
+    losing.loses = True
+    sent = len(losing.sent)
+    impolite.send_tone(900, "later")
+    await eventually(lambda: len(losing.sent) >= sent + 2)
+    losing.loses = False
+    impolite.connection.check()
+    await eventually(lambda: impolite.connection._negotiation.deadline is None)
+    await hears(polite.tracks[1], 900)
+    await hears(polite.tracks[0], 440)
+    assert impolite.connection.pc is pc and impolite.rebuilt == polite.rebuilt == 0 and len(polite.tracks) == 2
+    await close(polite, impolite)
