@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import av
 import numpy as np
@@ -25,6 +25,12 @@ IDLE_S = 1.0
 """Nobody listens when nobody asked for a frame for so long."""
 
 
+class Warns(Protocol):
+    """The standard library's loggers, or the SDK's."""
+
+    def warning(self, msg: str, /) -> Any: ...
+
+
 class AudioSource(MediaStreamTrack):
     """Sound goes in by push() at any pace, and comes out by recv() at the pace of the clock.
 
@@ -39,7 +45,7 @@ class AudioSource(MediaStreamTrack):
         input_rate: int = 16_000,
         input_layout: str = "mono",
         max_buffered_seconds: float = 5.0,
-        logger: logging.Logger | None = None,
+        logger: Warns | None = None,
         unheard: Literal["wait", "drop"] = "wait",
     ) -> None:
         """`unheard`: what push() does at the cap while nobody listens; "drop" gives up the oldest, and counts it.
@@ -53,7 +59,7 @@ class AudioSource(MediaStreamTrack):
         self._layout = input_layout
         self._step = CHANNELS[input_layout] * BYTES_PER_SAMPLE
         self._cap_frames = int(max_buffered_seconds * SAMPLE_RATE)
-        self._log = logger if logger is not None else logging.getLogger(__name__)
+        self._log: Warns = logger if logger is not None else logging.getLogger(__name__)
         self._unheard = unheard
         self._carry = b""
         """Bytes of a sample that is not complete yet."""

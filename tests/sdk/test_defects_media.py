@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from aiortc.mediastreams import MediaStreamError
 
-from edge_node import AudioSource, MediaStream, from_file, from_microphone, from_rtsp, iter_frames
+from edge_node import AudioSource, MediaStream, StdlibLogger, from_file, from_microphone, from_rtsp, iter_frames
 from edge_node.dsp.tone import Tone as Sine
 from edge_node.errors import DeviceMissing, LoginRefused, SourceLost
 from edge_node.media import player
@@ -132,17 +132,18 @@ async def test_d12_a_program_that_stopped_asking_lets_the_device_go(monkeypatch:
 # D13
 
 
-async def test_d13_a_voice_in_an_empty_room_does_not_wait_for_ever() -> None:
+async def test_d13_a_voice_in_an_empty_room_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
     async with running_hub() as hub:
         agent, other = peer_of(hub, "agent"), peer_of(hub, "other")
         watcher = Watcher(other)
-        voice = AudioSource(input_rate=48_000, max_buffered_seconds=0.2, unheard="drop")
+        voice = AudioSource(input_rate=48_000, max_buffered_seconds=0.2, unheard="drop", logger=StdlibLogger())
         agent.add_track(voice)
         await agent.join("room")
         async with asyncio.timeout(LIMIT_S):
             await voice.push(Sine(500.0, 0.5).block(3 * 48_000).tobytes())
         assert voice.dropped_seconds == pytest.approx(2.8, abs=0.05)
         assert voice.buffered_seconds == pytest.approx(0.2, abs=0.03)
+        assert "nobody listens" in caplog.text
         await other.join("room")
         track = await watcher.track("audio")
         await hear_hz(track, frames=1)
