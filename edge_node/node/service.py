@@ -128,10 +128,14 @@ class Service:
         if settings == self._settings:
             return "the settings are the same"
         await self.node.until_idle()
+        try:
+            fresh = self._build(settings)  # opens nothing yet
+        except SettingsError as err:
+            log.error("the settings were not reloaded, the old ones stay: %s", err)
+            return f"not reloaded: {err}"
         await self.node.stop()
-        self._settings = settings
-        self._node = self._build(settings)
-        await self._node.start()
+        self._settings, self._node = settings, fresh
+        await fresh.start()
         log.info("the settings were reloaded")
         return "reloaded"
 
