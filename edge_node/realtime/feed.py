@@ -29,6 +29,7 @@ class Outgoing:
     """One local track as one remote peer gets it.
 
     `mime_type` is set for coded tracks: what the sender must negotiate. `open(codec)` starts one reading of the track.
+    `has_metadata`: the other side was told something about this id.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Outgoing:
     open: Callable[[RTCRtpCodecParameters], Upstream]
     stream_id: str | None = None
     mime_type: str | None = None
+    has_metadata: bool = False
 
 
 class Feed(MediaStreamTrack):

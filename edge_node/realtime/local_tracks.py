@@ -136,11 +136,11 @@ class LocalTracks:
         self._tracks.clear()
 
     def _entry(self, track: Any, stream: MediaStream | None, metadata: StreamMetadata | None) -> LocalTrack:
-        stream_id = None if stream is None else stream.id
+        stream_id, told = None if stream is None else stream.id, metadata is not None
         if isinstance(track, ViewableTrack):
-            out = Outgoing(track.id, track.kind, partial(Packed, track), stream_id, track.mime_type)
+            out = Outgoing(track.id, track.kind, partial(Packed, track), stream_id, track.mime_type, told)
         elif isinstance(track, MediaStreamTrack):
-            out = Outgoing(track.id, track.kind, relay_of(track).view, stream_id)
+            out = Outgoing(track.id, track.kind, relay_of(track).view, stream_id, has_metadata=told)
         else:
             raise TypeError(f"a track is an aiortc MediaStreamTrack or a ViewableTrack, not {type(track).__name__}")
         entry = LocalTrack(track, stream, metadata, out)

@@ -47,7 +47,7 @@ class Sending:
             known = {s.mid for text in link.described()[:1] for s in sdp.read(text) if s.receives}
             taken = [t for t in link.pc.getTransceivers() if t.mid is None or t.mid in known]
         for track in missing:
-            free = (t for t in taken if _is_free(link, t, track.kind))
+            free = (t for t in taken if _is_free(link, t, track.kind) and _keeps_id(link, t, track))
             usable = (t for t in free if link.fits(track, t) and link.can_send(track, t))
             link.add(track, next(usable, None), receive=track.kind in receive)
 
@@ -68,7 +68,7 @@ class Sending:
         return taken
 
     def attach_for_answer(self, link: PeerLink, sections: Sequence[sdp.Section]) -> None:
-        """Puts the tracks on the sections of the offer that take them."""
+        """Puts the tracks on the sections of the offer that take them; tracks with metadata wait for our own offer."""
         missing = self._detach_removed(link)
         by_mid = {t.mid: t for t in link.pc.getTransceivers()}
         for section in sections:
@@ -81,7 +81,8 @@ class Sending:
     ) -> None:
         receives = section.kind in self._receive()
         transceiver.direction = "recvonly" if receives else "inactive"
-        fitting = (t for t in missing if t.kind == section.kind and link.fits(t, transceiver))
+        same_kind = (t for t in missing if t.kind == section.kind and _keeps_id(link, transceiver, t))
+        fitting = (t for t in same_kind if link.fits(t, transceiver))
         track = next(fitting, None) if section.receives else None
         if track is None:
             return
@@ -128,3 +129,9 @@ class Sending:
 def _is_free(link: PeerLink, transceiver: RTCRtpTransceiver, kind: str) -> bool:
     outlet = link.outlet(transceiver)
     return transceiver.kind == kind and not transceiver.stopped and (outlet is None or outlet.outgoing is None)
+
+
+def _keeps_id(link: PeerLink, transceiver: RTCRtpTransceiver, track: Outgoing) -> bool:
+    """Browsers give a track the id its sender gave it in sections that the sender began only, and the JS SDK looks up
+    metadata by that id."""
+    return not track.has_metadata or transceiver.mid is None or link.outlet(transceiver) is not None

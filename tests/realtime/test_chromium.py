@@ -124,12 +124,12 @@ async def test_a_browser_without_h264_gets_the_sound() -> None:
         await node.join("room")
         await browser.evaluate(
             """() => {
-              const stock = RTCPeerConnection.prototype.addTransceiver;
-              RTCPeerConnection.prototype.addTransceiver = function (kind, init) {
-                const made = stock.call(this, kind, init);
-                if (kind === 'video') made.setCodecPreferences(
-                  RTCRtpReceiver.getCapabilities('video').codecs.filter((c) => c.mimeType === 'video/VP8'));
-                return made;
+              const stock = RTCPeerConnection.prototype.setLocalDescription;
+              const vp8 = RTCRtpReceiver.getCapabilities('video').codecs.filter((c) => c.mimeType === 'video/VP8');
+              RTCPeerConnection.prototype.setLocalDescription = function () {
+                const videos = this.getTransceivers().filter((t) => t.receiver.track.kind === 'video');
+                videos.forEach((t) => t.setCodecPreferences(vp8));
+                return stock.call(this);
               };
             }"""
         )

@@ -55,14 +55,10 @@ class Case:
     def __str__(self) -> str:
         return f"{self.pair} {'both ways' if self.both_ways else self.codec}"
 
-    def is_known(self, feature: str) -> bool:
-        """The JS SDK looks metadata up by its own track's id; of a track in an answer nobody else knows that (D34)."""
-        return feature == "metadata both ways" and any("-js-" in kind for kind in (self.sender, self.receiver))
-
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of each feature: `ok`, `n/a: why`, `failed: how` or `known: how` for a limit of a foreign SDK."""
+    """What became of each feature: `ok`, `n/a: why` or `failed: how`."""
 
     case: Case
     features: dict[str, str] = field(default_factory=dict)
@@ -76,7 +72,7 @@ class Outcome:
         try:
             await work
         except AssertionError as err:
-            self.features[feature] = f"{'known' if self.case.is_known(feature) else 'failed'}: {err}"
+            self.features[feature] = f"failed: {err}"
             return False
         self.features[feature] = "ok"
         return True

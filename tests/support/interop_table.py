@@ -11,7 +11,7 @@ from tests.support.js_sdk import PINNED
 HEAD = """# Interop matrix
 
 Sender → receiver of the media; `<`: the sender's id is the smaller one. Every pair meets through our hub.
-`n/a`: one of the two has no such codec. `known`: a limit of the foreign SDK.
+`n/a`: one of the two has no such codec.
 """
 
 
@@ -27,7 +27,7 @@ def merged(outcomes: Sequence[Outcome]) -> dict[str, dict[str, str]]:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """The whole matrix as Markdown, what is not ok is explained below it."""
+    """The whole matrix as Markdown, failures explained below it."""
     rows = merged(outcomes)
     lines = [HEAD, f"| pair | {' | '.join(FEATURES)} |", f"|{'---|' * (len(FEATURES) + 1)}"]
     for pair, row in rows.items():
