@@ -14,6 +14,9 @@ def main(args: argparse.Namespace) -> int:
     match args.what:
         case "check":
             settings = load(args.config)
+            from edge_node.node.build import check
+
+            check(settings)
             print(f"{args.config} is fine: node {settings.node.id} on channel {printable(settings.channel.name)}")
         case "show":
             rows = load(config_or_none(args.config)).explain()

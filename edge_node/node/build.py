@@ -73,6 +73,13 @@ def build_node(settings: Settings) -> Node:
     return assemble(settings, real_devices(settings, clock), clock)
 
 
+def check(settings: Settings) -> None:
+    """What only the devices' and the call's own rules know of the settings; opens nothing. Raises SettingsError."""
+    rule_engine(settings)
+    wiring(settings)
+    video_plan(settings, hardware=False)
+
+
 def real_devices(settings: Settings, clock: Clock) -> Devices:
     """The devices that the settings name."""
     return Devices(

@@ -133,6 +133,16 @@ def test_python_m_is_the_same_command() -> None:
     assert done.stdout.startswith("edge-node ")
 
 
+def test_config_check_knows_lights_and_boards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "node.toml"
+    head = '[channel]\nname = "x"\napi_key = "pk_live_12345678"\n'
+    led = '[[gpio.led]]\nname = "status"\npin = "GPIO27"\n[[rule]]\non = "data"\ndo = "led:status=flicker"\n'
+    for text, told in ((led, "flicker"), ('[gpio]\nboard = "pi-9"\n', "pi-zero-2-w")):
+        path.write_text(head + text)
+        assert main(["config", "check", str(path)]) == 78
+        assert told in capsys.readouterr().err
+
+
 def test_config_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.toml"
     path.write_text(GOOD)
