@@ -118,3 +118,9 @@ class FakeServer:
         """Breaks the newest connection and waits until the client knows."""
         self.wire.hear(WireClosed(code, reason))
         await eventually(lambda: client.state != "connected")
+
+    async def restore(self, client: SignallingClient, code: int = 1006) -> None:
+        """Breaks the newest connection and waits until the client has made another one."""
+        count = len(self.wires)
+        await self.lose(client, code)
+        await eventually(lambda: client.state == "connected" and len(self.wires) > count, 100)
