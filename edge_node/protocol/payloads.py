@@ -134,6 +134,13 @@ def description(kind: str, sdp: str) -> dict[str, Json]:
     return {"type": RTC_DESCRIPTION, "description": {"type": kind, "sdp": sdp}}
 
 
+def candidate(line: str, mid: str | None, fragment: str | None) -> dict[str, Json]:
+    """The payload that carries one candidate for the section `mid`, found after the description went out."""
+    index = 0 if mid is None else None
+    body: dict[str, Json] = {"candidate": line, "sdpMid": mid, "sdpMLineIndex": index, "usernameFragment": fragment}
+    return {"type": RTC_ICE, "candidate": body}
+
+
 def end_of_candidates() -> dict[str, Json]:
     """The payload after the last candidate."""
     return {"type": RTC_ICE, "candidate": None}

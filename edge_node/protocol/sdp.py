@@ -9,6 +9,7 @@ from dataclasses import dataclass
 MAX_SECTIONS = 64
 MAX_ID_CHARS = 256
 MAX_UFRAG_CHARS = 256
+_ALL_CANDIDATES = "a=end-of-candidates"
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 # Five digits: no number in a description is larger, and int() refuses more than 4,300.
 _EXTMAP = re.compile(r"^a=extmap:(\d{1,5})((?:/\S+)?) (\S+)(.*)$")
@@ -154,7 +155,18 @@ def _is_transport(line: str) -> bool:
 
 
 def _is_dropped(line: str) -> bool:
-    return line == "a=end-of-candidates" or (line.startswith("a=candidate:") and is_mdns(line))
+    return line == _ALL_CANDIDATES or (line.startswith("a=candidate:") and is_mdns(line))
+
+
+def more_to_come(sdp: str) -> str:
+    """An own description without the mark that it names all candidates (RFC 8838 section 8.2)."""
+    session, sections = split(sdp)
+    return join(session, [[line for line in lines if line != _ALL_CANDIDATES] for lines in sections])
+
+
+def names_all_candidates(sdp: str) -> bool:
+    """An own description that has that mark."""
+    return any(_ALL_CANDIDATES in lines for lines in split(sdp)[1])
 
 
 def stand_in(sdp: str, mids: Iterable[str] = (), own: str | None = None) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from aioice.stun import TransactionError
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
@@ -20,24 +18,20 @@ from aiortc import (
 )
 from aiortc.codecs import CODECS, is_rtx
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
-from aiortc.rtcicetransport import RTCIceTransport
 from aiortc.rtcpeerconnection import find_common_codecs
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcrtpsender import RTCEncodedFrame
-from aiortc.sdp import SessionDescription, candidate_from_sdp
+from aiortc.sdp import SessionDescription
 
 from edge_node.protocol import sdp as text
 from edge_node.protocol.payloads import IceServerConfig
+from edge_node.realtime.aioice_adapter import IceLink
 from edge_node.realtime.feed import Feed, Outgoing, SenderClock
 from edge_node.realtime.received import PassThrough, Router
 
 log = logging.getLogger(__name__)
 
-# aioice waits 5 s for a silent STUN or TURN server; both sides gather one after the other.
-GATHER_TIMEOUT_S = 0.5
 CLOSE_TIMEOUT_S = 2.0
-# Looks like an RTP packet of nobody (RFC 3550 section 5.1): dropped by every receiver.
-GREETING = b"\x80" + bytes(11)
 NO_STREAM = "-"  # RFC 8830 section 2
 
 
@@ -104,7 +98,8 @@ def _only(codecs: Sequence[RTCRtpCodecParameters], mime_type: str) -> list[RTCRt
 class PeerLink:
     """One RTCPeerConnection on one shared transport (max-bundle); ICE servers always explicit.
 
-    `on_state` hears the connection state, `on_channel` each data channel the other side opens.
+    `on_state` hears the connection state, `on_channel` each data channel the other side opens, `on_candidate` each
+    candidate found after a description was made, and None after the last one.
     """
 
     def __init__(
@@ -113,6 +108,7 @@ class PeerLink:
         relay_only: bool,
         on_state: Callable[[PeerLink, str], None],
         on_channel: Callable[[Any], None],
+        on_candidate: Callable[[PeerLink, str | None], None],
     ) -> None:
         # Without explicit servers aiortc asks a public STUN server and waits 5 s for it.
         servers = [RTCIceServer(urls=s.urls, username=s.username, credential=s.credential) for s in ice_servers]
@@ -124,8 +120,9 @@ class PeerLink:
         self._rejected: set[str] = set()
         self._before_offer: list[tuple[Any, ...]] = []
         self._local_before_offer: Any = None
-        self._greets = False
-        self._greeting: asyncio.Future[None] | None = None
+        self._relay_only = relay_only
+        self._on_candidate = on_candidate
+        self._link: IceLink | None = None
         self.pc.on("connectionstatechange", lambda: on_state(self, self.pc.connectionState))
         self.pc.on("datachannel", on_channel)
 
@@ -206,10 +203,10 @@ class PeerLink:
         return text.reject(await self._set_local("answer", answer.sdp), self._rejected)
 
     async def _set_local(self, kind: str, sdp: str) -> str:
-        self._limit_gathering()
-        self._greet_when_connected()
+        self._ice()
         await self.pc.setLocalDescription(RTCSessionDescription(sdp=sdp, type=kind))
-        return self.pc.localDescription.sdp
+        local = self.pc.localDescription.sdp
+        return text.more_to_come(local) if self.gathering else local
 
     async def apply_offer(self, sdp: str) -> list[text.Section]:
         """Applies the other side's offer and returns its sections.
@@ -285,72 +282,31 @@ class PeerLink:
 
     # ICE
 
-    def _ice(self) -> RTCIceTransport | None:
-        for transceiver in self.pc.getTransceivers():
-            return transceiver.receiver.transport.transport
-        return None if self.pc.sctp is None else self.pc.sctp.transport.transport
+    def _ice(self) -> IceLink | None:
+        """Hooked before anything is gathered; all sections share one transport."""
+        holders = [t.receiver.transport for t in self.pc.getTransceivers()[:1]]
+        if not holders and self.pc.sctp is not None:
+            holders = [self.pc.sctp.transport]
+        if self._link is None and holders:
+            self._link = IceLink(holders[0].transport, self._relay_only, lambda line: self._on_candidate(self, line))
+        return self._link
 
-    def _limit_gathering(self) -> None:
-        ice = self._ice()
-        if ice is None:
-            return
-        connection: Any = ice.iceGatherer._connection
-        if hasattr(connection.get_component_candidates, "limited"):
-            return
-        stock = connection.get_component_candidates
-
-        async def limited(component: int, addresses: list[str], timeout: float = GATHER_TIMEOUT_S) -> Any:
-            # A machine without a network still has itself to talk to.
-            return await stock(component, addresses or ["127.0.0.1"], min(timeout, GATHER_TIMEOUT_S))
-
-        limited.limited = True  # type: ignore[attr-defined]
-        connection.get_component_candidates = limited
-
-    def _greet_when_connected(self) -> None:
-        ice = self._ice()
-        if ice is not None and not self._greets:
-            self._greets = True
-            ice.on("statechange", lambda: self._greet(ice))
-
-    def _greet(self, ice: RTCIceTransport) -> None:
-        """Sends one meaningless packet over a new path.
-
-        A browser that keeps its side of a connection built anew here goes on sending over the old path, its DTLS
-        handshake included (6 s lost), until it gets data, not just checks, over the new one.
-        """
-        pair = ice._connection._nominated.get(1)
-        if ice.state == "completed" and pair is not None:
-            self._greeting = asyncio.ensure_future(pair.protocol.send_data(GREETING, pair.remote_addr))
+    @property
+    def gathering(self) -> bool:
+        """More candidates may come after the description."""
+        return self._link is not None and self._link.gathering
 
     async def add_candidate(self, line: str) -> None:
         """Adds a trickled candidate (the attribute's value). Raises ValueError when it cannot be read."""
-        if text.is_mdns(line):
-            return
-        try:
-            candidate = candidate_from_sdp(line)
-        except (AssertionError, ValueError, IndexError):
-            raise ValueError("an ICE candidate that cannot be read") from None
         ice = self._ice()
         if ice is not None:
-            # Never an end-of-candidates: aioice would give up at once when all candidates had hidden addresses.
-            await ice.addRemoteCandidate(candidate)
+            await ice.add_candidate(line)
 
     async def ping(self, timeout_s: float) -> float | None:
-        """Asks the far end of the selected path for a sign of life (RFC 7675): seconds it took, None without one."""
-        ice = self._ice()
-        connection: Any = None if ice is None else ice._connection
-        pair = connection._nominated.get(1) if connection is not None else None
-        if pair is None or self.pc.connectionState != "connected":
+        """Asks the far end for a sign of life: seconds it took, None without one."""
+        if self._link is None or self.pc.connectionState != "connected":
             return None
-        request = connection.build_request(pair, nominate=False)
-        key = connection.remote_password.encode()
-        began = time.monotonic()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await pair.protocol.request(request, pair.remote_addr, integrity_key=key, retransmissions=2)
-        except (TransactionError, TimeoutError, OSError):
-            return None
-        return time.monotonic() - began
+        return await self._link.ping(timeout_s)
 
     # The end
 
@@ -359,6 +315,8 @@ class PeerLink:
         for outlet in self.outlets:
             outlet.feed.stop()
         try:
+            if self._link is not None:
+                await self._link.close()
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self.pc.close()
         except TimeoutError:

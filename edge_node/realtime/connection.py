@@ -56,12 +56,20 @@ class _LinkState:
 
 
 @dataclass(frozen=True, slots=True)
+class _Found:
+    """A candidate of this side's, or None after the last one."""
+
+    link: PeerLink
+    line: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Check:
     """See whether the connection still works, and build it anew if not."""
 
 
 _Signal = payloads.Description | payloads.Candidate | payloads.EndOfCandidates
-_Item = _Signal | _LinkState | _Check | n.Changed | n.Renew
+_Item = _Signal | _LinkState | _Found | _Check | n.Changed | n.Renew
 
 
 class Connection:
@@ -228,6 +236,9 @@ class Connection:
             case _LinkState(link, state):
                 if link is self._link:
                     await self._link_state(state)
+            case _Found(link, line):
+                if link is self._link:
+                    await self._trickle(link, line)
             case _Check():
                 if not await self._works():
                     await self._handle(n.Renew())
@@ -303,8 +314,7 @@ class Connection:
                 await self._handle(n.OfferSkipped())
                 return
             text = await link.offer(self._earlier)
-            await self._send(payloads.description("offer", text))
-            await self._send(payloads.end_of_candidates())
+            await self._describe("offer", text)
         except MeteredRealtimeError:  # the signalling is away or the peer gone: what works goes on
             await self._take_back(link)
             return
@@ -313,6 +323,20 @@ class Connection:
             return
         self._enter("connecting")
         await self._handle(n.OfferSent())
+
+    async def _describe(self, kind: str, text: str) -> None:
+        await self._send(payloads.description(kind, text))
+        if sdp.names_all_candidates(text):
+            await self._send(payloads.end_of_candidates())
+
+    async def _trickle(self, link: PeerLink, line: str | None) -> None:
+        text = link.described()[-1]
+        mid, fragment = sdp.primary_mid(text), sdp.ufrag(text)
+        payload = payloads.end_of_candidates() if line is None else payloads.candidate(line, mid, fragment)
+        try:
+            await self._send(payload)
+        except MeteredRealtimeError as err:
+            log.debug("%s: a candidate did not go out: %r", self._name, err)
 
     async def _take_back(self, link: PeerLink) -> None:
         if self._negotiation.settled:
@@ -333,8 +357,7 @@ class Connection:
             self._sending.attach_for_answer(link, sections)
             answer = await link.answer()
             await self._flush_candidates(link)
-            await self._send(payloads.description("answer", answer))
-            await self._send(payloads.end_of_candidates())
+            await self._describe("answer", answer)
         except Exception as err:
             await self._failed(err, n.AnswerFailed(usable=link.pc.signalingState == "stable"))
             return
@@ -431,7 +454,9 @@ class Connection:
     def _ensure_link(self) -> PeerLink:
         if self._link is None:
             options = self._options()
-            self._link = PeerLink(options.ice_servers, options.relay_only, self._on_link_state, self._on_channel)
+            self._link = PeerLink(
+                options.ice_servers, options.relay_only, self._on_link_state, self._on_channel, self._on_found
+            )
         return self._link
 
     def _renew_link(self) -> PeerLink:
@@ -450,6 +475,9 @@ class Connection:
 
     def _on_link_state(self, link: PeerLink, state: str) -> None:
         self._post(_LinkState(link, state))
+
+    def _on_found(self, link: PeerLink, line: str | None) -> None:
+        self._post(_Found(link, line))
 
     def _on_channel(self, channel: Any) -> None:
         if not self._closed:

@@ -23,7 +23,7 @@ BUNDLED = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDL
 
 
 def link() -> PeerLink:
-    return PeerLink((), False, lambda *_: None, lambda _: None)
+    return PeerLink((), False, lambda *_: None, lambda _: None, lambda *_: None)
 
 
 def tone() -> Outgoing:
@@ -132,14 +132,19 @@ async def test_one_transport_survives_any_order_of_sections() -> None:
     await b.close()
 
 
-async def test_gathering_is_limited() -> None:
+async def test_gathering_is_ours() -> None:
     parameters = inspect.signature(Connection.get_component_candidates).parameters
     assert list(parameters) == ["self", "component", "addresses", "timeout"]
+    for name in ("_protocols", "_local_candidates", "_remote_candidates", "_check_list_done", "_closing", "turn_ssl"):
+        assert f"self.{name} = " in inspect.getsource(Connection.__init__) or f"self.{name}: " in inspect.getsource(
+            Connection.__init__
+        ), name
+    assert list(inspect.signature(Connection._pair_remote_candidate).parameters) == ["self", "remote_candidate"]
     a = link()
     a.pc.createDataChannel("x")
     await a.offer()
-    ice: Any = a._ice()
-    assert ice is not None and hasattr(ice.iceGatherer._connection.get_component_candidates, "limited")
+    ice = a._ice()
+    assert ice is not None and ice._connection.get_component_candidates == ice._gather and not a.gathering
     await a.close()
 
 

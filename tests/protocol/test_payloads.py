@@ -20,6 +20,13 @@ def test_descriptions_and_marks_round_trip() -> None:
     assert cleared == {"__meteredTrackMeta": {"trackId": "t"}} and p.read(cleared) == p.TrackMeta("t")
 
 
+def test_own_candidates_are_read_as_browsers_write_them() -> None:
+    line = "1 1 udp 1 10.0.0.1 5 typ srflx raddr 0.0.0.0 rport 9"
+    sent = p.candidate(f"candidate:{line}", "0", "frag")
+    assert p.read(sent) == p.Candidate(line, "0", None)
+    assert p.read(p.candidate(f"candidate:{line}", None, None)) == p.Candidate(line, None, 0)
+
+
 @pytest.mark.parametrize(
     ("candidate", "read"),
     [

@@ -95,6 +95,14 @@ def test_a_description_for_one_transport() -> None:
     assert sdp.for_one_transport(unbundled) == unbundled
 
 
+def test_more_candidates_to_come() -> None:
+    lines = ["v=0", "m=audio 9 UDP/TLS/RTP/SAVPF 0", "a=candidate:1 1 udp 1 10.0.0.1 5 typ host"]
+    whole = "\r\n".join([*lines, "a=end-of-candidates", ""])
+    part = sdp.more_to_come(whole)
+    assert part == whole.replace("a=end-of-candidates\r\n", "") and sdp.more_to_come(part) == part
+    assert sdp.names_all_candidates(whole) and not sdp.names_all_candidates(part)
+
+
 def test_names_that_hide_addresses() -> None:
     assert sdp.is_mdns("1 1 udp 9 ABC.LOCAL 5 typ host")
     assert not sdp.is_mdns("1 1 udp 9 10.0.0.1 5 typ host") and not sdp.is_mdns("x")
