@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edge_node.media.player import MediaSource as MediaSource
     from edge_node.realtime.client import SignallingClient as SignallingClient
     from edge_node.realtime.data_channel import DataChannel as DataChannel
+    from edge_node.realtime.encoding import EncodePolicy as EncodePolicy
     from edge_node.realtime.events import *  # noqa: F403
     from edge_node.realtime.logger import Logger as Logger
     from edge_node.realtime.logger import NoopLogger as NoopLogger
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 
 _EVENTS = (
     "Connected ConnectionReset DCClose DCError DCMessage DCOpen Data DataChannelOpened Direct Disconnected Event "
-    "FatalError GoingAway IceCandidateError IceServerConfig Joined Left Message MeteredPeerState NegotiationError "
-    "PeerConnectionState PeerJoined PeerLeft Presence PresencePeer ServerError SignallingClientState StateChange "
-    "StreamAdded StreamRemoved TokenProviderError Track"
+    "FatalError GoingAway IceCandidateError IceServerConfig Joined Left Message MetadataChanged MeteredPeerState "
+    "NegotiationError PeerConnectionState PeerJoined PeerLeft Presence PresencePeer ServerError SignallingClientState "
+    "StateChange StreamAdded StreamRemoved TokenProviderError Track"
 )
 _ERRORS = (
     "AckTimeoutError DataChannelOverflowError DisconnectedError MeteredPeerOversizedError "
@@ -48,6 +49,7 @@ _WHERE = {
     "edge_node.realtime.peer": "MeteredPeer",
     "edge_node.realtime.remote": "RemotePeer",
     "edge_node.realtime.data_channel": "DataChannel",
+    "edge_node.realtime.encoding": "EncodePolicy",
     "edge_node.realtime.streams": "MediaStream StreamMetadata",
     "edge_node.realtime.options": "ReconnectOptions SignallingClientOptions SubscribeOptions TokenProviderFn",
     "edge_node.realtime.logger": "Logger NoopLogger StdlibLogger",

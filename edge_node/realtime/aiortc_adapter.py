@@ -95,6 +95,16 @@ def _only(codecs: Sequence[RTCRtpCodecParameters], mime_type: str) -> list[RTCRt
     return [c for c in codecs if c in wanted or (is_rtx(c) and c.parameters.get("apt") in types)]
 
 
+def _preferences(outgoing: Outgoing) -> list[Any]:
+    """What to offer for a track: one codec for coded packets, all codecs with the preferred one first for frames."""
+    mime = outgoing.mime_type or outgoing.prefers
+    if mime is None:
+        return []
+    capabilities: list[Any] = RTCRtpSender.getCapabilities(outgoing.kind).codecs
+    wanted = [c for c in capabilities if _same_codec(mime, c) or is_rtx(c)]
+    return wanted if outgoing.mime_type is not None else wanted + [c for c in capabilities if c not in wanted]
+
+
 class PeerLink:
     """One RTCPeerConnection on one shared transport (max-bundle); ICE servers always explicit.
 
@@ -144,12 +154,12 @@ class PeerLink:
             transceiver = self.pc.addTransceiver(outgoing.kind)
         outlet = self._outlet_for(transceiver)
         transceiver.direction = "sendrecv" if receive else "sendonly"
-        mime = outgoing.mime_type
-        capabilities = RTCRtpSender.getCapabilities(outgoing.kind).codecs
-        wanted = [c for c in capabilities if mime is None or _same_codec(mime, c) or is_rtx(c)]  # type: ignore[arg-type]
-        transceiver.setCodecPreferences(wanted if mime is not None else [])
-        if mime is not None and transceiver._codecs:
-            transceiver._codecs = _only(transceiver._codecs, mime) or transceiver._codecs
+        transceiver.setCodecPreferences(_preferences(outgoing))
+        if outgoing.mime_type is not None:
+            transceiver._codecs = _only(transceiver._codecs, outgoing.mime_type) or transceiver._codecs
+        elif outgoing.prefers is not None and outlet.feed.codec is None:
+            first = _only(transceiver._codecs, outgoing.prefers)
+            transceiver._codecs = first + [c for c in transceiver._codecs if c not in first]
         outlet.plug(outgoing)
         return outlet
 
@@ -167,6 +177,29 @@ class PeerLink:
         """A section for data channels, without a channel yet."""
         pc: Any = self.pc
         pc._RTCPeerConnection__createSctpTransport()
+
+    def adopt(self, old: PeerLink) -> None:
+        """Takes over the data channels of a connection that ends before they could open."""
+        for channel in old._unopened():
+            if self.pc.sctp is None:
+                self.reserve_data_section()
+            sctp: Any = self.pc.sctp
+            channel._RTCDataChannel__transport = sctp
+            if channel.negotiated:
+                sctp._data_channel_add_negotiated(channel)
+            else:
+                channel._RTCDataChannel__id = channel._RTCDataChannel__parameters.id
+                sctp._data_channel_open(channel)
+        if old.pc.sctp is not None:
+            old.pc.sctp._data_channel_queue.clear()
+
+    def _unopened(self) -> list[Any]:
+        sctp: Any = self.pc.sctp
+        if sctp is None:
+            return []
+        known = [*(item[0] for item in sctp._data_channel_queue), *sctp._data_channels.values()]
+        mine = (c for c in dict.fromkeys(known) if c.transport is sctp)
+        return [c for c in mine if c.readyState == "connecting"]
 
     def remove(self, outlet: Outlet, *, receive: bool) -> None:
         outlet.plug(None)
@@ -323,6 +356,8 @@ class PeerLink:
             log.warning("a peer connection did not close within %g s", CLOSE_TIMEOUT_S)
         except Exception:
             log.warning("a peer connection closed badly", exc_info=True)
+        for channel in self._unopened():  # aiortc closes only those that have a number
+            channel._setReadyState("closed")
         self.pc.remove_all_listeners()
 
 

@@ -43,7 +43,7 @@ class ConnectionListener(Protocol):
     def on_state(self, state: PeerConnectionState) -> None: ...
     def on_track(self, track: ReceivedTrack, section: sdp.Section, sections: Sequence[sdp.Section]) -> None: ...
     def on_track_gone(self, track: ReceivedTrack) -> None: ...
-    def on_rebuilt(self) -> None: ...
+    def on_rebuilt(self, was_up: bool) -> None: ...
     def on_data_channel(self, channel: Any) -> None: ...
     def on_negotiation_error(self, error: Exception) -> None: ...
     def on_candidate_error(self, error: Exception) -> None: ...
@@ -106,6 +106,7 @@ class Connection:
         self._closed = False
         self._state: PeerConnectionState = "idle"
         self._been_up = False
+        self._link_was_up = False
         self._received: dict[str, tuple[sdp.Section, ReceivedTrack]] = {}
         self._earlier: list[str] = []
         self._early: list[payloads.Candidate] = []
@@ -286,7 +287,7 @@ class Connection:
 
     async def _link_state(self, state: str) -> None:
         if state == "connected":
-            self._been_up = True
+            self._been_up = self._link_was_up = True
             self._enter("connected")
             await self._handle(n.Up())
         elif state in ("failed", "closed"):
@@ -466,10 +467,12 @@ class Connection:
         if old is not None:
             if old.pc.remoteDescription is not None:
                 self._earlier = old.described()
-            self.listener.on_rebuilt()
+            was_up, self._link_was_up = self._link_was_up, False
+            self.listener.on_rebuilt(was_up)
             self._end_received()
             if self._been_up:
                 self._enter("reconnecting")
+            self._ensure_link().adopt(old)
             self._work.spawn(old.close(), "close-old")
         return self._ensure_link()
 

@@ -13,6 +13,7 @@ import av
 import numpy as np
 from aiortc.codecs import get_encoder
 from aiortc.codecs.base import Encoder
+from aiortc.codecs.opus import OpusEncoder
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from av.frame import Frame
 
@@ -20,7 +21,38 @@ log = logging.getLogger(__name__)
 
 SILENCE_DBOV = -127  # RFC 6464 section 3
 AUDIO_PACKETS_PER_S = 50  # aiortc's encoders make packets of 20 ms
+VIDEO_CODECS = ("VP8", "H264")
+AUDIO_CODECS = ("opus", "G722", "PCMU", "PCMA")
 _timelines = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodePolicy:
+    """How tracks of frames are encoded: the codec that is preferred where the other side takes it, and a cap.
+
+    `video_codec` is VP8 or H264; `audio_codec` opus, G722, PCMU or PCMA. Raises ValueError for others, or no bitrate.
+    """
+
+    video_codec: str | None = None
+    audio_codec: str | None = None
+    max_video_kbps: int | None = None
+    max_audio_kbps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("video_codec", VIDEO_CODECS), ("audio_codec", AUDIO_CODECS)):
+            if getattr(self, name) not in (None, *known):
+                raise ValueError(f"{name} must be one of {', '.join(known)}")
+        for name in ("max_video_kbps", "max_audio_kbps"):
+            if (getattr(self, name) or 1) <= 0:
+                raise ValueError(f"{name} must be above 0")
+
+    def prefers(self, kind: str) -> str | None:
+        """The MIME type that is preferred for this kind of media."""
+        name = self.video_codec if kind == "video" else self.audio_codec
+        return None if name is None else f"{kind}/{name}"
+
+    def max_kbps(self, kind: str) -> int | None:
+        return self.max_video_kbps if kind == "video" else self.max_audio_kbps
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +75,32 @@ class FrameEncoder:
     It never raises: what cannot be encoded is dropped, counted in `failures`, and said once.
     """
 
-    def __init__(self, codec: RTCRtpCodecParameters) -> None:
+    def __init__(self, codec: RTCRtpCodecParameters, max_kbps: int | None = None) -> None:
         self._codec = codec
+        self._max_kbps = max_kbps
         self._inner: Encoder | None = None
         self._resampler: av.AudioResampler | None = None
         self._shape: tuple[object, ...] = ()
         self._timeline = 0
-        self._bitrate: int | None = None
+        self._path_kbps: int | None = None
         self.failures = 0
 
     def set_bitrate(self, kbps: int) -> None:
-        """What the path carries; ignored by the codecs of sound."""
-        self._bitrate = kbps * 1000
+        """What the path carries; pictures adapt to it, sound does not."""
+        self._path_kbps = kbps
         self._tell_bitrate()
 
     def _tell_bitrate(self) -> None:
         inner: Any = self._inner
-        if self._bitrate is not None and hasattr(inner, "target_bitrate"):
-            inner.target_bitrate = self._bitrate
+        if inner is None:
+            return
+        cap = None if self._max_kbps is None else self._max_kbps * 1000
+        if isinstance(self._inner, OpusEncoder):
+            if cap is not None and not inner.codec.is_open:
+                inner.codec.bit_rate = min(cap, inner.codec.bit_rate)
+        elif hasattr(inner, "target_bitrate"):
+            wanted = inner.target_bitrate if self._path_kbps is None else self._path_kbps * 1000
+            inner.target_bitrate = wanted if cap is None else min(cap, wanted)
 
     async def coded(self, data: Any, keyframe: bool = False) -> list[Coded]:
         """A frame or packet for the wire; empty when there is nothing to send yet."""

@@ -36,6 +36,7 @@ __all__ = [
     "Joined",
     "Left",
     "Message",
+    "MetadataChanged",
     "MeteredPeerState",
     "NegotiationError",
     "PeerConnectionState",
@@ -221,6 +222,13 @@ class NegotiationError(Event):
 @dataclass(frozen=True, slots=True)
 class IceCandidateError(Event):
     err: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataChanged(Event):
+    """What the server says about this peer is not what it said before."""
+
+    metadata: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ class Outgoing:
     """One local track as one remote peer gets it.
 
     `mime_type` is set for coded tracks: what the sender must negotiate. `open(codec)` starts one reading of the track.
-    `has_metadata`: the other side was told something about this id.
+    `has_metadata`: the other side was told something about this id. `prefers`: the MIME type that is sent if the other
+    side takes it.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Outgoing:
     stream_id: str | None = None
     mime_type: str | None = None
     has_metadata: bool = False
+    prefers: str | None = None
 
 
 class Feed(MediaStreamTrack):

@@ -15,7 +15,7 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from edge_node.errors import MeteredPeerStateError
 from edge_node.ports import ViewableTrack
 from edge_node.protocol.payloads import TrackMeta
-from edge_node.realtime.encoding import Coded, FrameEncoder
+from edge_node.realtime.encoding import Coded, EncodePolicy, FrameEncoder
 from edge_node.realtime.feed import Outgoing
 from edge_node.realtime.relay import Relay
 from edge_node.realtime.streams import MediaStream, StreamMetadata
@@ -86,8 +86,9 @@ def relay_of(track: MediaStreamTrack) -> Relay:
 class LocalTracks:
     """Ordered; `on_ended(track)` is called when a track ends by itself."""
 
-    def __init__(self, on_ended: Callable[[Any], None]) -> None:
+    def __init__(self, on_ended: Callable[[Any], None], policy: EncodePolicy) -> None:
         self._on_ended = on_ended
+        self._policy = policy
         self._tracks: list[LocalTrack] = []
 
     def __iter__(self) -> Iterator[LocalTrack]:
@@ -140,7 +141,9 @@ class LocalTracks:
         if isinstance(track, ViewableTrack):
             out = Outgoing(track.id, track.kind, partial(Packed, track), stream_id, track.mime_type, told)
         elif isinstance(track, MediaStreamTrack):
-            out = Outgoing(track.id, track.kind, relay_of(track).view, stream_id, has_metadata=told)
+            view = partial(relay_of(track).view, max_kbps=self._policy.max_kbps(track.kind))
+            prefers = self._policy.prefers(track.kind)
+            out = Outgoing(track.id, track.kind, view, stream_id, has_metadata=told, prefers=prefers)
         else:
             raise TypeError(f"a track is an aiortc MediaStreamTrack or a ViewableTrack, not {type(track).__name__}")
         entry = LocalTrack(track, stream, metadata, out)

@@ -25,11 +25,12 @@ from edge_node.ports import Connect as ConnectFn
 from edge_node.protocol import payloads
 from edge_node.protocol.codec import dumps
 from edge_node.protocol.frames import PresencePeer, Send
-from edge_node.protocol.names import WsCloseCode, is_reserved
+from edge_node.protocol.names import MAX_PEERS_PER_CHANNEL, WsCloseCode, is_reserved
 from edge_node.protocol.negotiation import is_polite
 from edge_node.protocol.payloads import IceServerConfig, TrackMeta
 from edge_node.realtime.client import SignallingClient
 from edge_node.realtime.connection import Connection, ConnectionListener, RtcOptions
+from edge_node.realtime.encoding import EncodePolicy
 from edge_node.realtime.events import (
     Connected,
     Data,
@@ -80,7 +81,8 @@ class MeteredPeer(Emitter):
 
     Takes one SignallingClientOptions or its fields as keywords. Beyond the reference SDK: `ice_servers` (None: those of
     the server's welcome; a public STUN server is never asked unbidden), `ice_transport_policy`, `receive` (the kinds of
-    media taken from others; what is not in it is not even decoded) and `connect` (ports.Connect).
+    media taken from others; what is not in it is not even decoded), `encode` (codecs and bitrates of tracks of frames),
+    `max_peers` (calls at a time; who comes then waits for a place) and `connect` (ports.Connect).
     """
 
     def __init__(
@@ -101,6 +103,8 @@ class MeteredPeer(Emitter):
         ice_servers: Sequence[IceServerConfig] | None = None,
         ice_transport_policy: IceTransportPolicy = "all",
         receive: Collection[str] = ("audio", "video"),
+        encode: EncodePolicy | None = None,
+        max_peers: int = MAX_PEERS_PER_CHANNEL,
     ) -> None:
         super().__init__("MeteredPeer")
         self._options = options or SignallingClientOptions(
@@ -125,13 +129,14 @@ class MeteredPeer(Emitter):
         self._receive = frozenset(receive)
         self._client = self._new_client()
         self._work = TaskGroup("MeteredPeer")
-        self._tracks = LocalTracks(self.remove_track)
+        self._tracks = LocalTracks(self.remove_track, encode or EncodePolicy())
         self._roster = Roster(
             make=self._new_remote,
             begin=self._begin,
             emit=self.emit,
             hear=lambda remote, data: self._from_peer(remote, data, None),
             log=self._log,
+            limit=max_peers,
         )
         self._held: list[Presence | Direct | Message] = []
         self._state: MeteredPeerState = "idle"

@@ -83,12 +83,12 @@ class Relay:
             self._task = None
 
     def view(self, codec: RTCRtpCodecParameters, max_kbps: int | None = None) -> View:
-        """One more sender of the track in this codec."""
-        key = (codec.mimeType.lower(), codec.clockRate, codec.channels)
+        """One more sender of the track in this codec, at most at this bitrate."""
+        key = (codec.mimeType.lower(), codec.clockRate, codec.channels, max_kbps)
         encoding = self._encodings.get(key)
         if encoding is None or encoding.ended:
-            encoding = self._encodings[key] = Encoding(self, codec, key)
-        return encoding.view(max_kbps)
+            encoding = self._encodings[key] = Encoding(self, key, FrameEncoder(codec, max_kbps))
+        return encoding.view()
 
     def forget(self, key: tuple[object, ...], encoding: Encoding) -> None:
         if self._encodings.get(key) is encoding:
@@ -114,21 +114,20 @@ class Encoding:
     A keyframe is made for whoever asks and goes to all; the bitrate is that of the narrowest path.
     """
 
-    def __init__(self, relay: Relay, codec: RTCRtpCodecParameters, key: tuple[object, ...]) -> None:
+    def __init__(self, relay: Relay, key: tuple[object, ...], encoder: FrameEncoder) -> None:
         self._relay = relay
         self._key = key
-        self._encoder = FrameEncoder(codec)
+        self._encoder = encoder
         self._views: set[View] = set()
         self._keyframe = False
         self._kbps: int | None = None
         self.ended = False
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"encode-{relay.track.kind}")
 
-    def view(self, max_kbps: int | None) -> View:
-        view = View(self, self._relay.track.kind, max_kbps)
+    def view(self) -> View:
+        view = View(self, self._relay.track.kind)
         self._views.add(view)
         self.request_keyframe()
-        self.weigh()
         return view
 
     def leave(self, view: View) -> None:
@@ -184,16 +183,15 @@ class View:
     Both are counted in `dropped`.
     """
 
-    def __init__(self, encoding: Encoding, kind: str, max_kbps: int | None) -> None:
+    def __init__(self, encoding: Encoding, kind: str) -> None:
         self._encoding = encoding
         self._is_video = kind == "video"
         self._size = QUEUE_CODED.get(kind, 8)
         self._items: deque[Coded] = deque()
         self._wake = asyncio.Event()
-        self._max_kbps = max_kbps
         self._waits = self._is_video
         self._ended = False
-        self.kbps = max_kbps
+        self.kbps: int | None = None
         self.dropped = 0
 
     def push(self, item: Coded) -> None:
@@ -234,7 +232,7 @@ class View:
 
     def set_bitrate(self, kbps: int) -> None:
         """What the path of this sender carries."""
-        self.kbps = kbps if self._max_kbps is None else min(kbps, self._max_kbps)
+        self.kbps = kbps
         self._encoding.weigh()
 
     def stop(self) -> None:

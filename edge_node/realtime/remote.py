@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from edge_node.realtime.events import (
     ConnectionReset,
     DataChannelOpened,
     IceCandidateError,
+    MetadataChanged,
     NegotiationError,
     PeerConnectionState,
     StateChange,
@@ -25,13 +27,15 @@ from edge_node.realtime.received import ReceivedTrack
 from edge_node.realtime.streams import MediaStream, StreamMetadata
 
 TRACK_METADATA_ENTRIES = 512
+# A connection built anew brings the streams back with its first descriptions; a follow-up offer takes a moment more.
+STREAM_RETURN_S = 2.0
 
 
 class RemotePeer(Emitter):
     """A member of the channel and the connection to it; made by MeteredPeer. It survives reconnects, its `pc` does not.
 
-    Events: StateChange, Track, StreamAdded, StreamRemoved, DataChannelOpened, ConnectionReset, NegotiationError,
-    IceCandidateError.
+    Events: StateChange, Track, StreamAdded, StreamRemoved, DataChannelOpened, ConnectionReset, MetadataChanged,
+    NegotiationError, IceCandidateError.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class RemotePeer(Emitter):
         self._state: PeerConnectionState = "idle"
         self._track_metadata: dict[str, payloads.TrackMeta] = {}
         self._streams: dict[str, MediaStream] = {}
+        self._missing: dict[str, MediaStream] = {}
+        self._missing_timer: asyncio.TimerHandle | None = None
         self._last_bytes: tuple[float, int] | None = None
         self._connection = connect(_Ear(self))
 
@@ -109,7 +115,9 @@ class RemotePeer(Emitter):
 
     def refresh(self, metadata: Mapping[str, Any] | None) -> None:
         """What its token says now."""
-        self._metadata = metadata
+        if metadata != self._metadata:
+            self._metadata = metadata
+            self.emit(MetadataChanged(metadata))
 
     def set_track_metadata(self, meta: payloads.TrackMeta) -> None:
         """Remembers, or forgets, what the other side says about a track; the oldest entry goes first."""
@@ -123,15 +131,19 @@ class RemotePeer(Emitter):
     def swap(self) -> Coroutine[Any, Any, None]:
         """Starts over with a new connection; returns the closing of the old one."""
         old = self._connection
-        self._streams.clear()
+        self._begin_again()
         self._connection = self._connect(_Ear(self))
         self._enter("reconnecting" if self._state in ("connected", "reconnecting") else "idle")
+        if old.pc is not None:
+            self.emit(ConnectionReset())
         return old.close()
 
     def leave(self) -> Coroutine[Any, Any, None]:
         """It left: says so to its handlers and forgets them; returns the closing of the connection."""
         self._enter("closed")
         self._streams.clear()
+        self._missing.clear()
+        self._watch_for_missing()
         self._track_metadata.clear()
         self.release()
         connection = self._connection
@@ -147,6 +159,8 @@ class RemotePeer(Emitter):
         if state == self._state or self._state == "closed" or hidden:
             return
         before, self._state = self._state, state
+        if state == "connected":
+            self._watch_for_missing()
         self.emit(StateChange(before, state))
         self._moved(self)
 
@@ -160,6 +174,7 @@ class RemotePeer(Emitter):
             stream = self._streams.get(section.stream_id)
             first = stream is None
             if stream is None:
+                self._missing.pop(section.stream_id, None)
                 stream = self._streams[section.stream_id] = MediaStream(id=section.stream_id)
             stream.add_track(track)
         self.emit(Track(track, () if stream is None else (stream,), metadata))
@@ -196,9 +211,28 @@ class RemotePeer(Emitter):
                     del self._streams[stream_id]
                     self.emit(StreamRemoved(stream))
 
-    def _on_rebuilt(self) -> None:
-        self._streams.clear()  # the new connection's tracks announce their streams again
-        self.emit(ConnectionReset())
+    def _on_rebuilt(self, was_up: bool) -> None:
+        self._begin_again()
+        if was_up:
+            self.emit(ConnectionReset())
+
+    def _begin_again(self) -> None:
+        """The new connection's tracks announce their streams again; those that do not come back are gone."""
+        self._missing |= self._streams
+        self._streams.clear()
+
+    def _watch_for_missing(self) -> None:
+        if self._missing_timer is not None:
+            self._missing_timer.cancel()
+        if self._missing:
+            loop = asyncio.get_running_loop()
+            self._missing_timer = loop.call_later(STREAM_RETURN_S, self._give_up_missing)
+
+    def _give_up_missing(self) -> None:
+        missing, self._missing = self._missing, {}
+        if self._state != "closed":
+            for stream in missing.values():
+                self.emit(StreamRemoved(stream))
 
 
 class _Ear:
@@ -224,9 +258,9 @@ class _Ear:
         if self._hears:
             self._remote._on_track_gone(track)
 
-    def on_rebuilt(self) -> None:
+    def on_rebuilt(self, was_up: bool) -> None:
         if self._hears:
-            self._remote._on_rebuilt()
+            self._remote._on_rebuilt(was_up)
 
     def on_data_channel(self, channel: Any) -> None:
         if self._hears:

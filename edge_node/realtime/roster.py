@@ -20,7 +20,7 @@ SETTLE_TIMEOUT_S = 5.0
 
 
 class Roster:
-    """The remote peers by id, at most MAX_PEERS_PER_CHANNEL.
+    """The remote peers by id, at most `limit`; who comes then waits until somebody leaves.
 
     `make(peer)` makes a RemotePeer; `begin(remote)` tells it what is sent and starts the call; `emit` takes PeerJoined
     and PeerLeft; `hear(remote, data)` takes what a peer said before it was known.
@@ -34,12 +34,15 @@ class Roster:
         emit: Callable[[Event], None],
         hear: Callable[[RemotePeer, Any], None],
         log: Logger,
+        limit: int = MAX_PEERS_PER_CHANNEL,
     ) -> None:
         self._make = make
         self._begin = begin
         self._emit = emit
         self._hear = hear
         self._log = log
+        self._limit = limit
+        self._turned_away: dict[str, PresencePeer] = {}
         self._remotes: dict[str, RemotePeer] = {}
         self._departing: dict[str, asyncio.TimerHandle] = {}
         self._work = TaskGroup("roster")
@@ -67,6 +70,7 @@ class Roster:
 
     def reconcile(self, present: Sequence[PresencePeer], own_id: str | None) -> None:
         """After a reconnect: these are all who are there. Departures first."""
+        self._turned_away.clear()
         ids = {peer.peer_id for peer in present}
         for remote in self.all():
             if remote.id not in ids:
@@ -86,8 +90,8 @@ class Roster:
             else:
                 known.refresh(peer.metadata)
             return
-        if len(self._remotes) >= MAX_PEERS_PER_CHANNEL:
-            self._log.warning("the channel is full: a peer is left out", {"peer": peer.peer_id})
+        if len(self._remotes) >= self._limit:
+            self._turn_away(peer)
             return
         remote = self._make(peer)
         self._remotes[peer.peer_id] = remote
@@ -95,6 +99,17 @@ class Roster:
         self._begin(remote)
         for data in self.early.take(remote.id, asyncio.get_running_loop().time()):
             self._hear(remote, data)
+
+    def _turn_away(self, peer: PresencePeer) -> None:
+        if peer.peer_id not in self._turned_away:
+            self._log.warning("the channel is full: a peer is left out", {"peer": peer.peer_id})
+        if len(self._turned_away) < MAX_PEERS_PER_CHANNEL:
+            self._turned_away[peer.peer_id] = peer
+
+    def _admit(self) -> None:
+        """The place that became free goes to who waited longest."""
+        if self._turned_away and len(self._remotes) < self._limit:
+            self._joined(self._turned_away.pop(next(iter(self._turned_away))))
 
     def _back(self, remote: RemotePeer, peer: PresencePeer) -> None:
         """It, or this peer, was away for a while: what still works goes on, the rest is built anew."""
@@ -106,6 +121,7 @@ class Roster:
 
     def _left(self, peer_id: str) -> None:
         remote = self._remotes.get(peer_id)
+        self._turned_away.pop(peer_id, None)
         if remote is None:
             self.early.forget(peer_id)
         elif peer_id not in self._departing:
@@ -135,6 +151,7 @@ class Roster:
     def _gone(self, remote: RemotePeer) -> None:
         if self._remotes.get(remote.id) is remote:
             self._later(self._drop(remote))
+            self._admit()
 
     def _drop(self, remote: RemotePeer) -> Coroutine[Any, Any, None]:
         self._stay(remote.id)
@@ -151,6 +168,7 @@ class Roster:
     def clear(self) -> None:
         """Everybody is gone at once."""
         self.early.clear()
+        self._turned_away.clear()
         for remote in self.all():
             self._later(self._drop(remote))
 

@@ -68,7 +68,7 @@ class Side:
     def on_track_gone(self, track: ReceivedTrack) -> None:
         self.gone.append(track)
 
-    def on_rebuilt(self) -> None:
+    def on_rebuilt(self, was_up: bool) -> None:
         self.rebuilt += 1
 
     def on_data_channel(self, channel: Any) -> None:

@@ -18,7 +18,6 @@ from edge_node.protocol import payloads
 from edge_node.protocol.codec import encode
 from edge_node.protocol.frames import Ack, DirectFrame, ErrorFrame, MessageFrame, PresenceFrame, PresencePeer, Welcome
 from edge_node.realtime import peer as peer_module
-from edge_node.realtime import roster as roster_module
 from edge_node.realtime.events import (
     Connected,
     Data,
@@ -405,10 +404,9 @@ async def test_a_handler_of_a_remote_may_close_as_well() -> None:
     await eventually(lambda: state_of(peer) == "closed", 20)
 
 
-async def test_the_roster_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roster_module, "MAX_PEERS_PER_CHANNEL", 3)
+async def test_the_roster_is_bounded() -> None:
     server = Server()
-    peer = await joined(server)
+    peer = await joined(server, max_peers=3)
     server.hear(PresenceFrame("room", tuple(PresencePeer(f"p{n}") for n in range(10))))
     await eventually(lambda: len(peer.remote_peers) == 3)
     await peer.close()
