@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from pathlib import Path
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
@@ -68,10 +69,11 @@ def trust(ca_file: Path | None) -> Connect:
 
 async def connect(url: str, context: ssl.SSLContext | None = None) -> WebSocketWire:
     """ports.Connect: opens a socket. Raises WireClosed; its code is the HTTP status when the upgrade was refused."""
+    trusted: dict[str, Any] = {} if context is None else {"ssl": context}  # ssl=None would mean: no TLS
     try:
         socket = await open_websocket(
             url,
-            ssl=context,
+            **trusted,
             open_timeout=OPEN_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
             max_size=MAX_INBOUND_CLIENT_BYTES,

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from cryptography import x509
 
-from edge_node.errors import RetryLater, SettingsError
+from edge_node.errors import RetryLater, SettingsError, SignallingConnectError
 from edge_node.hub import addresses, reload
 from edge_node.hub.addresses import local_addresses
 from edge_node.hub.config import TlsConfig, hub_config
@@ -22,6 +22,7 @@ from edge_node.hub.local_ca import LocalCa, _load, _new_leaf, _store
 from edge_node.hub.server import Hub
 from edge_node.hub.tls import NAMES_EVERY_S, Certificates
 from edge_node.realtime.client import SignallingClient
+from edge_node.realtime.wire import trust
 from tests.support.clock import ManualClock
 from tests.support.hub_client import client, running_hub
 from tests.support.waiting import eventually
@@ -159,6 +160,16 @@ async def test_our_sdk_joins_given_the_authority(tmp_path: Path, monkeypatch: py
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "tls" / "ca.crt"))
         async with SignallingClient(url=hub.url, api_key=hub.dev_key) as joined:
             await joined.publish("a", 1)
+
+
+async def test_our_sdk_trusts_an_authority_of_its_settings(tmp_path: Path) -> None:
+    async with running_hub(state_dir=tmp_path, tls={"self_made": True}) as hub:
+        connect = trust(tmp_path / "tls" / "ca.crt")
+        async with SignallingClient(url=hub.url, api_key=hub.dev_key, connect=connect) as joined:
+            await joined.publish("a", 1)
+        for wrong in (None, tmp_path / "nothing.crt"):
+            with pytest.raises(SignallingConnectError):
+                await SignallingClient(url=hub.url, api_key=hub.dev_key, connect=trust(wrong)).connect()
 
 
 async def test_the_plain_port_sends_pages_to_https_and_takes_no_credential(tmp_path: Path) -> None:
