@@ -225,8 +225,9 @@ class Negotiation:
                 self._broken = self._broken or not usable or not self._settled
                 return self._offer_when_due(now) if self._dirty else []
             case Up():
-                self._up, self._gave_up, self._attempt = True, False, 0
-                self._connect_due = self._retry_at = None
+                if not self._broken:  # else it comes too late: this connection is to be replaced
+                    self._up, self._gave_up, self._attempt = True, False, 0
+                    self._connect_due = self._retry_at = None
             case Resumed():
                 due = self._answer_due
                 self._answer_due = None if due is None else min(due, now + RESUMED_ANSWER_S)

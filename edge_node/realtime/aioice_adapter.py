@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # A description waits this long for what STUN and TURN servers find; aioice waits 5 s for each silent one.
 FIRST_WAIT_S = 0.1
+# Without any address of its own, with relayed ones only, there is more to lose by not waiting.
+RELAY_ONLY_WAIT_S = 1.0
 # What comes later is trickled (RFC 8838), up to this long.
 SERVER_TIMEOUT_S = 5.0
 # Looks like an RTP packet of nobody (RFC 3550 section 5.1): dropped by every receiver.
@@ -69,7 +71,7 @@ class IceLink:
             self._asking.add(task)
             task.add_done_callback(self._asked)
         if self._asking:
-            await asyncio.wait(self._asking, timeout=FIRST_WAIT_S if candidates else SERVER_TIMEOUT_S)
+            await asyncio.wait(self._asking, timeout=FIRST_WAIT_S if candidates else RELAY_ONLY_WAIT_S)
         early, self._early = self._early or [], None
         return candidates + early
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -181,6 +182,9 @@ class PeerLink:
     def adopt(self, old: PeerLink) -> None:
         """Takes over the data channels of a connection that ends before they could open."""
         for channel in old._unopened():
+            left: Any = old.pc.sctp
+            left._data_channel_queue = deque(item for item in left._data_channel_queue if item[0] is not channel)
+            left._data_channels.pop(channel.id, None)
             if self.pc.sctp is None:
                 self.reserve_data_section()
             sctp: Any = self.pc.sctp
@@ -190,16 +194,13 @@ class PeerLink:
             else:
                 channel._RTCDataChannel__id = channel._RTCDataChannel__parameters.id
                 sctp._data_channel_open(channel)
-        if old.pc.sctp is not None:
-            old.pc.sctp._data_channel_queue.clear()
 
     def _unopened(self) -> list[Any]:
         sctp: Any = self.pc.sctp
         if sctp is None:
             return []
-        known = [*(item[0] for item in sctp._data_channel_queue), *sctp._data_channels.values()]
-        mine = (c for c in dict.fromkeys(known) if c.transport is sctp)
-        return [c for c in mine if c.readyState == "connecting"]
+        known = dict.fromkeys([*(item[0] for item in sctp._data_channel_queue), *sctp._data_channels.values()])
+        return [channel for channel in known if channel.readyState == "connecting"]
 
     def remove(self, outlet: Outlet, *, receive: bool) -> None:
         outlet.plug(None)

@@ -14,6 +14,7 @@ from edge_node.errors import MeteredRealtimeError
 from edge_node.protocol import negotiation as n
 from edge_node.protocol import payloads, sdp
 from edge_node.protocol.payloads import IceServerConfig
+from edge_node.protocol.secrets import scrub
 from edge_node.realtime.aiortc_adapter import PeerLink, stats_of
 from edge_node.realtime.events import PeerConnectionState
 from edge_node.realtime.feed import Outgoing
@@ -383,7 +384,7 @@ class Connection:
 
     async def _failed(self, err: Exception, event: n.OfferFailed | n.AnswerFailed) -> None:
         if not isinstance(err, MeteredRealtimeError):  # the signalling is away or the peer gone: retried, not news
-            log.warning("%s: negotiation failed: %r", self._name, err)
+            log.warning("%s: negotiation failed: %s", self._name, scrub(repr(err)))
             self.listener.on_negotiation_error(err)
         await self._handle(event)
 

@@ -28,6 +28,7 @@ from edge_node.protocol.frames import PresencePeer, Send
 from edge_node.protocol.names import MAX_PEERS_PER_CHANNEL, WsCloseCode, is_reserved
 from edge_node.protocol.negotiation import is_polite
 from edge_node.protocol.payloads import IceServerConfig, TrackMeta
+from edge_node.protocol.secrets import scrub
 from edge_node.realtime.client import SignallingClient
 from edge_node.realtime.connection import Connection, ConnectionListener, RtcOptions
 from edge_node.realtime.encoding import EncodePolicy
@@ -354,8 +355,8 @@ class MeteredPeer(Emitter):
             try:
                 remote.connection.replace(entry.outgoing.id, new.outgoing)
                 succeeded.append(remote.id)
-            except MeteredRealtimeError as err:
-                failed.append(ReplaceTrackFailure(remote.id, err))
+            except Exception as err:
+                failed.append(ReplaceTrackFailure(remote.id, MeteredRealtimeError(scrub(str(err)))))
         if failed:
             raise MeteredPeerReplaceTrackError(succeeded, failed)
 

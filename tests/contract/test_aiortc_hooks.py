@@ -174,3 +174,21 @@ async def test_stock_aiortc_still_needs_all_this() -> None:
         await pc.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
     await pc.close()
     await other.close()
+
+
+async def test_a_data_channel_moves_to_another_connection() -> None:
+    a, b, successor = link(), link(), link()
+    channels: list[Any] = [a.pc.createDataChannel("x"), a.pc.createDataChannel("y", negotiated=True, id=9)]
+    sctp: Any = a.pc.sctp
+    assert [item[0] for item in sctp._data_channel_queue] == channels[:1] and sctp._data_channels == {9: channels[1]}
+    successor.adopt(a)
+    assert not sctp._data_channel_queue and not sctp._data_channels
+    await a.close()
+    assert [c.readyState for c in channels] == ["connecting", "connecting"]
+    await connect(successor, b)
+    await eventually(lambda: [c.readyState for c in channels] == ["open", "open"])
+    left = link()
+    forgotten = left.pc.createDataChannel("z")
+    for one in (successor, b, left):
+        await one.close()
+    assert [c.readyState for c in (*channels, forgotten)] == ["closed"] * 3

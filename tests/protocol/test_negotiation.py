@@ -240,6 +240,14 @@ def test_renewing_starts_over() -> None:
     assert negotiation.tick(11) == [n.MakeOffer(fresh=True)]
 
 
+def test_a_connection_that_comes_up_too_late_is_replaced_all_the_same() -> None:
+    negotiation = impolite()
+    offered(negotiation)
+    negotiation.handle(n.Renew(), 2)
+    negotiation.handle(n.Up(), 2)
+    assert negotiation.tick(2 + n.LADDER_S[0]) == [n.MakeOffer(fresh=True)]
+
+
 class Side:
     """A Negotiation with a pretended peer connection."""
 

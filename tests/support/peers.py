@@ -24,6 +24,8 @@ from tests.support.waiting import eventually
 
 RATE = 48_000
 SAMPLES = 960
+ORDERS = [("zz", "aa"), ("aa", "zz")]
+"""Ids of a sender and a receiver: the smaller one is polite."""
 
 
 def token(peer_id: str) -> str:
