@@ -44,6 +44,8 @@ class Outlet:
         self.outgoing: Outgoing | None = None
         self.feed = Feed(transceiver.kind)
         self.clock = SenderClock(self.feed)
+        self.accepted = False
+        """The other side once took media here: it will again."""
         self._hook(transceiver.sender)
 
     def plug(self, outgoing: Outgoing | None) -> None:
@@ -83,6 +85,11 @@ class Outlet:
     def sends(self) -> bool:
         """Sending here has been negotiated."""
         return self.transceiver.currentDirection in ("sendrecv", "sendonly")
+
+    def negotiated(self) -> None:
+        """An offer and its answer were exchanged."""
+        self.accepted |= self.sends
+        self.feed.gate(self.sends)
 
 
 def _same_codec(mime_type: str, codec: RTCRtpCodecParameters) -> bool:

@@ -129,6 +129,10 @@ class Connection:
     def is_up(self) -> bool:
         return self._link is not None and self._link.pc.connectionState == "connected"
 
+    async def is_alive(self) -> bool:
+        """The other side answers over the connection itself."""
+        return self._link is not None and await self._link.ping(ALIVE_TIMEOUT_S) is not None
+
     # From outside
 
     def changed(self) -> None:
@@ -257,7 +261,7 @@ class Connection:
         if self._link is None or not self._negotiation.settled:
             # Nothing was ever exchanged: there is nothing to lose, and something to begin only if there are tracks.
             return self._link is None and not self._tracks()
-        return await self._link.ping(ALIVE_TIMEOUT_S) is not None
+        return await self.is_alive()
 
     async def _handle(self, event: n.NegotiationEvent) -> None:
         await self._carry_out(self._negotiation.handle(event, _now()))
@@ -379,7 +383,7 @@ class Connection:
 
     async def _exchanged(self, link: PeerLink, event: type[n.Answered] | type[n.Accepted]) -> None:
         for outlet in link.outlets:
-            outlet.feed.gate(outlet.sends)
+            outlet.negotiated()
         await self._handle(event(satisfied=self._sending.is_satisfied(link)))
 
     async def _failed(self, err: Exception, event: n.OfferFailed | n.AnswerFailed) -> None:

@@ -30,7 +30,8 @@ _timelines = itertools.count(1)
 class EncodePolicy:
     """How tracks of frames are encoded: the codec that is preferred where the other side takes it, and a cap.
 
-    `video_codec` is VP8 or H264; `audio_codec` opus, G722, PCMU or PCMA. Raises ValueError for others, or no bitrate.
+    `video_codec` is VP8 or H264; `audio_codec` opus, G722, PCMU or PCMA. The encoders of pictures go no lower than 250
+    (VP8) or 500 kbit/s (H264); of the sounds only opus has a bitrate. Raises ValueError for what does not exist.
     """
 
     video_codec: str | None = None
@@ -43,7 +44,8 @@ class EncodePolicy:
             if getattr(self, name) not in (None, *known):
                 raise ValueError(f"{name} must be one of {', '.join(known)}")
         for name in ("max_video_kbps", "max_audio_kbps"):
-            if (getattr(self, name) or 1) <= 0:
+            kbps = getattr(self, name)
+            if kbps is not None and kbps <= 0:
                 raise ValueError(f"{name} must be above 0")
 
     def prefers(self, kind: str) -> str | None:

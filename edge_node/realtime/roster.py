@@ -14,8 +14,11 @@ from edge_node.realtime.events import Event, PeerJoined, PeerLeft, Presence
 from edge_node.realtime.logger import Logger
 from edge_node.realtime.remote import RemotePeer
 
-# A peer whose socket dropped comes back within seconds; as long as media flows it is not given up before.
-DEPARTURE_GRACE_S = 3.0
+# A peer whose socket dropped is not given up while it answers: most come back within seconds. Not for ever, either: one
+# that the server threw out may keep its side of the connection.
+DEPARTURE_LIMIT_S = 15.0
+DEPARTURE_CHECK_S = 0.5
+SILENT_CHECKS = 2
 SETTLE_TIMEOUT_S = 5.0
 
 
@@ -44,7 +47,7 @@ class Roster:
         self._limit = limit
         self._turned_away: dict[str, PresencePeer] = {}
         self._remotes: dict[str, RemotePeer] = {}
-        self._departing: dict[str, asyncio.TimerHandle] = {}
+        self._departing: dict[str, asyncio.Task[None]] = {}
         self._work = TaskGroup("roster")
         self._closings: set[asyncio.Task[None]] = set()
         self.early = EarlySignals()
@@ -126,15 +129,23 @@ class Roster:
             self.early.forget(peer_id)
         elif peer_id not in self._departing:
             if remote.connection.is_up:
-                loop = asyncio.get_running_loop()
-                self._departing[peer_id] = loop.call_later(DEPARTURE_GRACE_S, self._gone, remote)
+                self._departing[peer_id] = self._work.spawn(self._watch_departure(remote), "departure")
             else:
                 self._gone(remote)
 
+    async def _watch_departure(self, remote: RemotePeer) -> None:
+        loop = asyncio.get_running_loop()
+        until, silent = loop.time() + DEPARTURE_LIMIT_S, 0
+        while silent < SILENT_CHECKS and loop.time() < until:
+            silent = 0 if await remote.connection.is_alive() else silent + 1
+            await asyncio.sleep(DEPARTURE_CHECK_S)
+        del self._departing[remote.id]
+        self._gone(remote)
+
     def _stay(self, peer_id: str) -> None:
-        timer = self._departing.pop(peer_id, None)
-        if timer is not None:
-            timer.cancel()
+        watch = self._departing.pop(peer_id, None)
+        if watch is not None:
+            watch.cancel()
 
     # What happens to the peers
 

@@ -44,8 +44,9 @@ class Sending:
         if earlier:
             taken = self._rebuild_sections(link, sdp.read(earlier[0]))
         else:
-            known = {s.mid for text in link.described()[:1] for s in sdp.read(text) if s.receives}
-            taken = [t for t in link.pc.getTransceivers() if t.mid is None or t.mid in known]
+            taking = {s.mid for text in link.described()[:1] for s in sdp.read(text) if s.receives}
+            accepted = [o.transceiver for o in link.outlets if o.accepted]
+            taken = [t for t in link.pc.getTransceivers() if t.mid is None or t.mid in taking or t in accepted]
         for track in missing:
             free = (t for t in taken if _is_free(link, t, track.kind) and _keeps_id(link, t, track))
             usable = (t for t in free if link.fits(track, t) and link.can_send(track, t))

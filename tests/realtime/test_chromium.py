@@ -149,7 +149,7 @@ async def test_a_browser_without_h264_gets_the_sound() -> None:
 
 @pytest.mark.parametrize("browser_id", ["a-browser", "z-browser"])
 @pytest.mark.parametrize("options", [{}, {"offer": True, "tone": 1000}], ids=str)
-async def test_d6_a_connection_built_anew_is_taken_by_a_browser_that_kept_its_own(
+async def test_d06_a_connection_built_anew_is_taken_by_a_browser_that_kept_its_own(
     browser_id: str, options: dict[str, Any]
 ) -> None:
     async with running_hub() as hub, CodedVideo() as video, page() as browser:

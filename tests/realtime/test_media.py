@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from typing import Any
 
 import pytest
 from aiortc import RTCPeerConnection
-from aiortc.mediastreams import MediaStreamError, VideoStreamTrack
+from aiortc.mediastreams import VideoStreamTrack
 from aiortc.rtp import RTCP_PSFB_APP, RTCP_PSFB_PLI, RtcpPsfbPacket, pack_remb_fci
 
 from edge_node.errors import MeteredPeerReplaceTrackError
-from edge_node.protocol.payloads import IceServerConfig
 from edge_node.realtime.events import ConnectionReset, NegotiationError, StateChange
 from edge_node.realtime.peer import MeteredPeer
 from edge_node.realtime.streams import MediaStream
@@ -35,24 +33,6 @@ async def pair(hub: Any, a_id: str = "aa", b_id: str = "zz", **options: Any) -> 
 async def close(*peers: MeteredPeer) -> None:
     for peer in peers:
         await peer.close()
-
-
-@pytest.mark.parametrize(("sender_id", "receiver_id"), ORDERS)
-async def test_d4_a_call_is_set_up_quickly(sender_id: str, receiver_id: str) -> None:
-    async with running_hub() as hub:
-        times = []
-        for _ in range(5):
-            sender, receiver = peer_of(hub, sender_id), peer_of(hub, receiver_id)
-            watcher = Watcher(receiver)
-            sender.add_track(Tone(), MediaStream(id="s"))
-            await sender.join("room")
-            began = time.monotonic()
-            await receiver.join("room")
-            await (await watcher.track("audio")).recv()
-            times.append(time.monotonic() - began)
-            await close(sender, receiver)
-        # 0.12 s and 0.21 s on an idle machine; the bound leaves room for a busy one.
-        assert sorted(times)[1] < 0.6, times
 
 
 @pytest.mark.parametrize(("sender_id", "receiver_id"), ORDERS)
@@ -88,80 +68,6 @@ async def test_coded_pictures_keyframes_and_bitrates(sender_id: str, receiver_id
         await eventually(lambda: not video.views)  # D12: nobody watches, nothing is read
         assert video.subscribed == 1
         await sender.close()
-
-
-async def test_d3_two_viewers_have_two_views_of_one_encode() -> None:
-    async with running_hub() as hub, CodedVideo() as video:
-        sender = peer_of(hub, "m")
-        viewers = [peer_of(hub, "a"), peer_of(hub, "z")]
-        watchers = [Watcher(v) for v in viewers]
-        sender.add_track(video)
-        await sender.join("room")
-        for viewer in viewers:
-            await viewer.join("room")
-        for watcher in watchers:
-            async with asyncio.timeout(10):
-                await (await watcher.track("video")).recv()
-            assert watcher.tracks[0].streams == () and watcher.added == []
-        assert video.subscribed == len(video.views) == 2
-        await viewers[0].close()
-        await eventually(lambda: len(video.views) == 1)
-        await close(sender, viewers[1])
-
-
-@pytest.mark.parametrize(("sender_id", "receiver_id"), ORDERS)
-async def test_d1_twenty_swaps_and_the_sender_lives(sender_id: str, receiver_id: str) -> None:
-    async with running_hub() as hub:
-        sender, receiver = await pair(hub, sender_id, receiver_id)
-        watcher = Watcher(receiver)
-        watcher.watch(receiver.remote_peers[0])
-        current = Tone(300)
-        sender.add_track(current, MediaStream(id="s"), {"role": "voice"})
-        track = await watcher.track("audio")
-        await hears(track, 300)
-        for swap in range(20):
-            hz = 400 + 50 * (swap % 8)
-            new = Tone(hz)
-            await sender.replace_track(current, new)
-            if swap % 3 == 0:
-                current.stop()
-            await hears(track, hz)
-            current = new
-        assert len(watcher.tracks) == 1  # no new description was needed
-        await sender.replace_track(current, None)  # D15: a pause is no removal
-        read = current.frames_read
-        await asyncio.sleep(0.1)
-        assert current.frames_read <= read + 1
-        await sender.replace_track(current, current)
-        await hears(track, hz)
-        await close(sender, receiver)
-
-
-@pytest.mark.parametrize(("sender_id", "receiver_id"), ORDERS)
-async def test_d7_d8_removed_and_added_again(sender_id: str, receiver_id: str) -> None:
-    async with running_hub() as hub:
-        sender, receiver = await pair(hub, sender_id, receiver_id)
-        watcher = Watcher(receiver)
-        watcher.watch(receiver.remote_peers[0])
-        for number in range(6):
-            voice = Tone(400 + 100 * number)
-            sender.add_track(voice, MediaStream(id="agent"), {"utterance": number})
-            track = await watcher.track("audio", number)
-            await hears(track, 400 + 100 * number)
-            assert watcher.tracks[number].metadata == {"utterance": number}
-            if number % 2:
-                sender.remove_track(voice)
-            else:
-                voice.stop()  # D14: an ended track is not sent any more
-            began = time.monotonic()
-            await eventually(lambda: len(watcher.removed) > number)  # noqa: B023
-            assert time.monotonic() - began < 2
-            with pytest.raises(MediaStreamError):
-                while True:
-                    await track.recv()
-        assert watcher.added == watcher.removed == ["agent"] * 6
-        assert sender.get_track_metadata(voice) is None
-        await close(sender, receiver)
 
 
 async def test_pictures_that_are_not_wanted_are_not_taken() -> None:
@@ -220,26 +126,6 @@ async def test_another_codec_needs_another_section() -> None:
             track = await watcher.track("video", 1)
             assert (await track.recv()).width == 320
         await close(a, b)
-
-
-async def test_a_silent_turn_server_costs_little() -> None:
-    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
-    )
-    port = transport.get_extra_info("sockname")[1]
-    servers = [IceServerConfig(f"turn:127.0.0.1:{port}", "user", "secret"), IceServerConfig(f"stun:127.0.0.1:{port}")]
-    async with running_hub() as hub:
-        sender, receiver = peer_of(hub, "zz", ice_servers=servers), peer_of(hub, "aa", ice_servers=servers)
-        watcher = Watcher(receiver)
-        sender.add_track(Tone(440))
-        await sender.join("room")
-        began = time.monotonic()
-        await receiver.join("room")
-        await (await watcher.track("audio")).recv()
-        assert time.monotonic() - began < 2.5  # D5: 1.1 s on an idle machine, 10 s with stock aiortc
-        await close(sender, receiver)
-    transport.close()
-    await asyncio.sleep(0)  # it closes in the loop's next round
 
 
 async def test_states_of_a_remote_and_errors_stay_quiet() -> None:

@@ -132,6 +132,30 @@ async def hears(track: Any, hz: float, timeout_s: float = 10.0) -> None:
             heard = await hear_hz(track, frames=15, skip=2)
 
 
+class Gaps:
+    """Reads a track for ever and knows the longest pause between two frames, in seconds."""
+
+    def __init__(self, track: Any) -> None:
+        self.longest = 0.0
+        self.frames = 0
+        self._track = track
+        self._task = asyncio.get_running_loop().create_task(self._read())
+
+    async def _read(self) -> None:
+        last = None
+        while True:
+            await self._track.recv()
+            now = time.monotonic()
+            if last is not None:
+                self.longest = max(self.longest, now - last)
+            last = now
+            self.frames += 1
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
 class CodedView(MediaStreamTrack):
     """One view of CodedVideo."""
 
