@@ -12,6 +12,9 @@ from edge_node.devices.relay import TimedRelay
 from edge_node.errors import DeviceLost
 from tests.support.waiting import eventually
 
+TIMER_S = 0.002
+"""A timer and the clock beside it may round differently (seen: 3 µs)."""
+
 
 class Coil:
     """A relay's coil; notes when it changes."""
@@ -46,7 +49,7 @@ async def test_it_lets_go_by_itself() -> None:
     assert coil.energised
     await eventually(lambda: not coil.energised)
     (_, on), (_, off) = coil.changes
-    assert off - on >= 0.05
+    assert off - on >= 0.05 - TIMER_S
     relay.pulse(1)
     await eventually(lambda: not coil.energised and len(coil.changes) == 4)
     relay.close()
@@ -68,7 +71,7 @@ async def test_never_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> N
     relay.pulse(3_600_000)
     relay.pulse(3_600_000)
     await eventually(lambda: not coil.energised)
-    assert coil.changes[1][1] - coil.changes[0][1] >= 0.2
+    assert coil.changes[1][1] - coil.changes[0][1] >= 0.2 - TIMER_S
 
 
 def test_closing_releases() -> None:
