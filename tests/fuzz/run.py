@@ -13,8 +13,11 @@ from tests.fuzz.frames import Frames
 from tests.fuzz.session_target import SessionTarget
 from tests.fuzz.targets import CodecTarget, HubTarget, Target
 
-MAX_GROWTH_BLOCKS = 500
-"""What two halves may differ by when everything is at rest: caches of the interpreter, never one object per frame."""
+MAX_GROWTH_BLOCKS = 2_000
+"""What two halves may differ by when everything is at rest: caches of the interpreter, never one object per frame.
+
+124 to 439 blocks were seen over 20,000 frames in a process of its own.
+"""
 
 
 class Failed(AssertionError):

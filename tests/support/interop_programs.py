@@ -40,6 +40,9 @@ class Speaker(Protocol):
 
     events: list[Event]
 
+    @property
+    def ended(self) -> str | None: ...
+
     async def tell(self, command: Event) -> None: ...
 
 
@@ -80,7 +83,8 @@ class Program:
         """The count-th such event since the mark; fails with what came instead."""
         try:
             async with asyncio.timeout(timeout_s):
-                while len(found := self.found(event, wanted, **fields)) < count:  # noqa: ASYNC110  (pages and pipes)
+                while len(found := self.found(event, wanted, **fields)) < count:
+                    assert not self._speaker.ended, f"{self.kind}: {self._speaker.ended}"
                     await asyncio.sleep(0.02)
         except TimeoutError:
             last = [e for e in self.events[self._since :] if e["event"] in (event, "error", "connection")][-4:]
@@ -98,6 +102,12 @@ class _ChildSpeaker:
         self._child = child
         self.events = child.events
 
+    @property
+    def ended(self) -> str | None:
+        if self._child.running:
+            return None
+        return f"ended with status {self._child.process.returncode}: {self._child.text[-12:]}"
+
     async def tell(self, command: Event) -> None:
         self._child.say(json.dumps(command))
 
@@ -106,6 +116,10 @@ class _PageSpeaker:
     def __init__(self, page: Page) -> None:
         self._page = page
         self.events: list[Event] = []
+
+    @property
+    def ended(self) -> str | None:
+        return "the page is gone" if self._page.is_closed() else None
 
     async def tell(self, command: Event) -> None:
         await self._page.evaluate("(command) => { window.command(command); }", command)
