@@ -11,12 +11,12 @@ import av
 import numpy as np
 
 from edge_node.dsp.blocks import Blocks
-from edge_node.dsp.pcm import Pcm, Resampler, silence
+from edge_node.dsp.pcm import Pcm, silence
 from edge_node.dsp.tone import Tone
 from edge_node.errors import DeviceMissing
+from edge_node.media.sound_stream import Health, SoundStream
 from edge_node.media.sound_thread import every_block, in_thread
-from edge_node.media.sound_worker import BYTES_PER_FRAME
-from edge_node.media.soundcard import WORKER, SoundDevice
+from edge_node.media.soundcard import WORKER
 from edge_node.ports import BLOCK_FRAMES, SAMPLE_RATE
 
 Sink = Callable[[Pcm], None]
@@ -27,34 +27,31 @@ class CardMicrophone:
 
     def __init__(self, device: str = "default", *, worker: Sequence[str] = WORKER) -> None:
         self._device = device
-        self._worker = worker
-        self.xruns = 0
-        """How often the device lost sound because nobody fetched it in time."""
-        self.latency_ms: float | None = None
-        """Delay of the device's own buffers; None while it is closed."""
+        self._health = Health()
+        self._stream = SoundStream("input", device, health=self._health, worker=worker)
 
     @property
     def label(self) -> str:
         return self._device
 
+    @property
+    def xruns(self) -> int:
+        """How often the device lost sound because nobody fetched it in time."""
+        return self._health.xruns
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Delay of the device's own buffers; None while it is closed."""
+        return self._health.input_ms
+
     async def run(self, sink: Sink) -> None:
         """Delivers until cancelled. Raises DeviceLost or DeviceMissing."""
-        device = SoundDevice("input", self._device, self._worker)
-        try:
-            await in_thread("microphone", lambda stop: self._work(device, sink, stop), device.kill)
-        finally:
-            self.latency_ms = None
-            device.close()
 
-    def _work(self, device: SoundDevice, sink: Sink, stop: threading.Event) -> None:
-        opened = device.open()
-        self.latency_ms = opened.latency_ms
-        resampler, blocks = Resampler(opened.rate, SAMPLE_RATE), Blocks(BLOCK_FRAMES)
-        while not stop.is_set():
-            data, xrun = device.read(opened.block_frames * BYTES_PER_FRAME)
-            self.xruns += xrun
-            for block in blocks.push(resampler.push(np.frombuffer(data, np.int16))):
-                sink(block)
+        def heard(captured: Pcm | None, _played: Pcm | None) -> None:
+            assert captured is not None
+            sink(captured)
+
+        await self._stream.run(heard)
 
 
 class ToneMicrophone:

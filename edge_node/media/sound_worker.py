@@ -1,30 +1,42 @@
-"""The process that owns one direction of one sound device.
+"""The process that owns one stream of a sound card.
 
-`python -m edge_node.media.sound_worker input mic 48000 0.06`: direction, device, frames per second, latency in seconds.
+`python -m edge_node.media.sound_worker duplex 48000 0.06 mic speaker`: direction (input, output, duplex), frames per
+second, latency in seconds, the device or, for duplex, both.
 
 It is a process of its own because PortAudio hangs for good in Pa_StartStream when the sound daemon dies at that moment,
 blocks for good in a read or write when the daemon freezes, and takes the whole process down with some ALSA plugins
 (all three seen by experiment): only a process can be ended then. It imports no numpy, so that it stays small.
 
-First a line of JSON on stdout: `{"device", "rate", "latency_ms"}`, or `{"missing"}` / `{"failed"}` with a reason.
-Then, 100 times a second, a status byte. `input`: it is followed by a block of 16-bit mono samples. `output`: it asks
-for one, which is read from stdin. Status FAILED is followed by a line of JSON with the reason.
+First a line of JSON on stdout: `{"rate", "input_ms", "output_ms"}`, or `{"missing", "direction"}` / `{"failed"}` with a
+reason. Then, 100 times a second, a record: HEADER (flags, count of the blocks played so far) and, with an input, a
+block of 16-bit mono samples. Blocks to play are read from stdin. In a duplex stream a record's block was captured in
+the very callback that played block number `count`, or silence when LATE is set. FAILED is followed by a line of JSON.
+
+The callback makes two non-blocking system calls and nothing else: both pipes are bounded by the kernel, a block that
+finds its pipe full is lost and reported as XRUN by the next record, a missing one is played as silence, LATE.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import signal
+import struct
 import sys
+import threading
+from collections.abc import Sequence
 from typing import Any
 
-OK = 0
+HEADER = struct.Struct("<BxH")
 XRUN = 1
 FAILED = 2
+LATE = 4
 BYTES_PER_FRAME = 2
 BLOCKS_PER_S = 100
+MAX_RATE = 192_000
+"""A record must fit into PIPE_BUF, 4096 bytes on Linux: writes up to that size are whole or not at all (pipe(7))."""
 PR_SET_PDEATHSIG = 1
 INVALID_RATE = -9997  # paInvalidSampleRate, portaudio.h
 
@@ -32,50 +44,73 @@ INVALID_RATE = -9997  # paInvalidSampleRate, portaudio.h
 class Missing(Exception):
     """There is no such device."""
 
+    def __init__(self, direction: str, text: str) -> None:
+        super().__init__(text)
+        self.direction = direction
 
-def main(arguments: list[str]) -> int:
-    direction, device, rate, latency_s = arguments
+
+def main(arguments: Sequence[str]) -> int:
+    direction, rate, latency_s, *devices = arguments
     # The parent ends us by SIGKILL; should it be killed itself, nobody else would end us while PortAudio hangs.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    ended = threading.Event()
     try:
-        stream = open_stream(direction, device, int(rate), float(latency_s))
+        stream = open_stream(direction, devices, int(rate), float(latency_s), ended)
     except Missing as err:
-        tell({"missing": str(err)})
+        tell({"missing": str(err), "direction": err.direction})
         return 1
     except Exception as err:
-        tell({"failed": reason(err)})
+        tell({"failed": str(err) or type(err).__name__})
         return 1
-    tell({"device": device, "rate": int(stream.samplerate), "latency_ms": stream.latency * 1000.0})
+    latency = stream.latency if direction == "duplex" else (stream.latency, stream.latency)
+    tell({"rate": int(stream.samplerate), "input_ms": latency[0] * 1000.0, "output_ms": latency[1] * 1000.0})
+    os.set_blocking(0, False)
+    os.set_blocking(1, False)
+    gc.freeze()
+    gc.disable()
     try:
-        (capture if direction == "input" else play)(stream)
-    except BrokenPipeError:
-        return 0
+        stream.start()
+        ended.wait()
+        why = "the device stopped"
     except Exception as err:
-        os.write(1, bytes([FAILED]))
-        tell({"failed": reason(err)})
-        return 1
-    return 0
+        why = str(err) or type(err).__name__
+    os.set_blocking(1, True)
+    os.write(1, HEADER.pack(FAILED, 0))
+    tell({"failed": why})
+    return 1
 
 
-def open_stream(direction: str, device: str, rate: int, latency_s: float) -> Any:
-    """A started stream of 16-bit mono. Raises Missing, or whatever PortAudio says."""
+def open_stream(direction: str, devices: Sequence[str], rate: int, latency_s: float, ended: threading.Event) -> Any:
+    """A stream of 16-bit mono, not started yet. Raises Missing, or whatever PortAudio says."""
     try:
         import sounddevice as sd
     except OSError as err:
-        raise Missing("for PortAudio is not installed (apt-get install libportaudio2)") from err
+        raise Missing(direction, "for PortAudio is not installed (apt-get install libportaudio2)") from err
 
-    kind = sd.RawInputStream if direction == "input" else sd.RawOutputStream
-    chosen = find(sd, direction, device)
-    format_ = {"device": chosen, "channels": 1, "dtype": "int16", "latency": latency_s}
+    directions = ("input", "output") if direction == "duplex" else (direction,)
+    chosen = [find(sd, each, device) for each, device in zip(directions, devices, strict=True)]
+    kind = {"input": sd.RawInputStream, "output": sd.RawOutputStream, "duplex": sd.RawStream}[direction]
+
+    def made(at: int) -> Any:
+        return kind(
+            samplerate=at,
+            blocksize=at // BLOCKS_PER_S,
+            device=chosen if direction == "duplex" else chosen[0],
+            channels=1,
+            dtype="int16",
+            latency=latency_s,
+            callback=callback(direction, at // BLOCKS_PER_S * BYTES_PER_FRAME, sd.CallbackStop),
+            finished_callback=ended.set,
+        )
+
     try:
-        stream = kind(samplerate=rate, blocksize=rate // BLOCKS_PER_S, **format_)
+        return made(rate)
     except sd.PortAudioError as err:
-        if INVALID_RATE not in err.args:
+        pairs = zip(chosen, directions, strict=True)
+        own = {int(sd.query_devices(at, each)["default_samplerate"]) for at, each in pairs}
+        if INVALID_RATE not in err.args or len(own) > 1 or max(own) > MAX_RATE:
             raise
-        own_rate = int(sd.query_devices(chosen, direction)["default_samplerate"])
-        stream = kind(samplerate=own_rate, blocksize=own_rate // BLOCKS_PER_S, **format_)
-    stream.start()
-    return stream
+        return made(own.pop())
 
 
 def find(sd: Any, direction: str, device: str) -> int:
@@ -90,29 +125,50 @@ def find(sd: Any, direction: str, device: str) -> int:
     if len(partly) == 1:
         return int(partly[0])
     names = ", ".join(f'"{name}"' for _, name in able) or "no such device at all"
-    raise Missing(f'"{device}" fits {len(partly)} of: {names}' if partly else f"there is {names}")
+    raise Missing(direction, f'"{device}" fits {len(partly)} of: {names}' if partly else f"there is {names}")
 
 
-def capture(stream: Any) -> None:
-    frames = int(stream.samplerate) // BLOCKS_PER_S
-    while True:
-        data, overflowed = stream.read(frames)
-        os.write(1, bytes([XRUN if overflowed else OK]) + bytes(data))
+def callback(direction: str, size: int, stop: type[Exception]) -> Any:
+    """The function that PortAudio calls for each block of `size` bytes; it raises `stop` when the parent is gone."""
+    silence = bytes(size)
+    played = lost = 0
 
+    def play(out: Any) -> int:
+        nonlocal played
+        try:
+            block = os.read(0, size)
+        except BlockingIOError:
+            out[:] = silence
+            return LATE
+        if len(block) < size:
+            out[:] = silence
+            raise stop
+        out[:] = block
+        played = (played + 1) & 0xFFFF
+        return 0
 
-def play(stream: Any) -> None:
-    size = int(stream.samplerate) // BLOCKS_PER_S * BYTES_PER_FRAME
-    underflowed = False
-    while True:
-        os.write(1, bytes([XRUN if underflowed else OK]))
-        data = sys.stdin.buffer.read(size)
-        if len(data) < size:
-            return
-        underflowed = stream.write(data)
+    def send(flags: int, status: Any, captured: Any) -> None:
+        nonlocal lost
+        if lost or status.input_overflow or status.output_underflow:
+            flags |= XRUN
+        try:
+            os.write(1, HEADER.pack(flags, played) + bytes(captured))
+            lost = 0
+        except BlockingIOError:
+            lost = 1
+        except BrokenPipeError:
+            raise stop from None
 
+    def duplex(captured: Any, out: Any, _frames: int, _time: Any, status: Any) -> None:
+        send(play(out), status, captured)
 
-def reason(err: Exception) -> str:
-    return str(err) or type(err).__name__
+    def output(out: Any, _frames: int, _time: Any, status: Any) -> None:
+        send(play(out), status, b"")
+
+    def capture(captured: Any, _frames: int, _time: Any, status: Any) -> None:
+        send(0, status, captured)
+
+    return {"duplex": duplex, "output": output, "input": capture}[direction]
 
 
 def tell(facts: dict[str, Any]) -> None:

@@ -1,9 +1,10 @@
-"""One direction of one sound device, kept at arm's length in a process of its own (see sound_worker)."""
+"""One stream of a sound card, kept at arm's length in a process of its own (see sound_worker)."""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import select
 import subprocess
@@ -11,15 +12,16 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from edge_node.errors import DeviceLost, DeviceMissing
 from edge_node.media import sound_worker
+from edge_node.media.sound_worker import BYTES_PER_FRAME, HEADER
 from edge_node.ports import SAMPLE_RATE
 
 log = logging.getLogger(__name__)
 
-Direction = Literal["input", "output"]
+Direction = Literal["input", "output", "duplex"]
 WORKER = (sys.executable, "-m", "edge_node.media.sound_worker")
 LATENCY_S = 0.06
 """Asked of PortAudio explicitly: at 20-30 ms ALSA's pulse plugin has xruns and spins (facts/audio.md, section 1)."""
@@ -29,30 +31,54 @@ STALL_S = 1.5
 """A device that is silent this long is lost; it should speak every 10 ms."""
 REAP_S = 0.5
 MAX_LINE = 4096
-KEYS: dict[Direction, str] = {"input": "audio.microphone", "output": "audio.speaker"}
-NOUNS: dict[Direction, str] = {"input": "microphone", "output": "speaker"}
+MAX_DEVICE_MS = 2000.0
+"""No device has buffers for longer: what it says beyond that is not believed."""
+KEYS: dict[Direction, str] = {
+    "input": "audio.microphone",
+    "output": "audio.speaker",
+    "duplex": "audio.microphone and audio.speaker",
+}
+NOUNS: dict[Direction, str] = {"input": "microphone", "output": "speaker", "duplex": "sound card"}
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What the device agreed to: frames per second, and the delay of its own buffers."""
+    """What the device agreed to: frames per second, and the delays of its own buffers on the way in and out."""
 
     rate: int
-    latency_ms: float
+    input_ms: float = 0.0
+    output_ms: float = 0.0
 
     @property
     def block_frames(self) -> int:
         return self.rate // sound_worker.BLOCKS_PER_S
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one callback of the device did: `count` blocks are played by now, modulo 65536."""
+
+    count: int
+    xrun: bool
+    late: bool
+    """Silence was played, as no block had come in time."""
+    captured: bytes
+
+
 class SoundDevice:
     """Blocking use from one thread; kill() from any other ends whatever that thread waits for."""
 
-    def __init__(self, direction: Direction, name: str, worker: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self,
+        direction: Direction,
+        *names: str,
+        worker: Sequence[str] = WORKER,
+        latency_s: float = LATENCY_S,
+    ) -> None:
         self._direction = direction
-        self._name = name
+        self._names = names
         self._process = subprocess.Popen(
-            [*worker, direction, name, str(SAMPLE_RATE), str(LATENCY_S)],
+            [*worker, direction, str(SAMPLE_RATE), str(latency_s), *names],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -61,38 +87,39 @@ class SoundDevice:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._size = 0
 
     def open(self) -> Opened:
         """Waits for the device. Raises DeviceMissing or DeviceLost."""
-        try:
-            told = json.loads(self._line(OPEN_S))
-        except ValueError as err:
-            raise self._lost("its process spoke nonsense") from err
+        told = self._told(OPEN_S)
         if "missing" in told:
+            direction: Direction = told["direction"]
+            name = self._names[0 if direction == "input" else -1]
             raise DeviceMissing(
-                f'no {NOUNS[self._direction]} "{self._name}", {told["missing"]}: '
-                f'plug it in, or set {KEYS[self._direction]} to one of these or to "none"'
+                f'no {NOUNS[direction]} "{name}", {told["missing"]}: '
+                f'plug it in, or set {KEYS[direction]} to one of these or to "none"'
             )
         if "failed" in told:
             raise self._lost(told["failed"])
-        opened = Opened(int(told["rate"]), float(told["latency_ms"]))
-        log.info("%s %s is open: %d Hz, %.0f ms", NOUNS[self._direction], self._name, opened.rate, opened.latency_ms)
+        opened = Opened(int(told["rate"]), _believed_ms(told["input_ms"]), _believed_ms(told["output_ms"]))
+        if self._direction != "output":
+            self._size = opened.block_frames * BYTES_PER_FRAME
+        log.info("%s %s is open: %d Hz, %s", NOUNS[self._direction], self._shown, opened.rate, _delays(opened))
         return opened
 
-    def read(self, size: int) -> tuple[bytes, bool]:
-        """The next `size` bytes recorded, and whether some were missed before them. Raises DeviceLost."""
+    def read(self) -> Record:
+        """Waits for what the next callback did. Raises DeviceLost."""
         deadline = time.monotonic() + STALL_S
-        xrun = self._status(deadline)
-        return self._exactly(size, deadline), xrun
-
-    def wanted(self) -> bool:
-        """Waits until the device wants a block; whether it had to play silence before. Raises DeviceLost."""
-        return self._status(time.monotonic() + STALL_S)
+        flags, count = HEADER.unpack(self._exactly(HEADER.size, deadline))
+        if flags & sound_worker.FAILED:
+            raise self._lost(self._told(STALL_S)["failed"])
+        captured = self._exactly(self._size, deadline) if self._size else b""
+        return Record(count, bool(flags & sound_worker.XRUN), bool(flags & sound_worker.LATE), captured)
 
     def write(self, block: bytes) -> None:
-        """Answers wanted(). Raises DeviceLost."""
+        """Hands over a block to play. Raises DeviceLost."""
         try:
-            self._stdin.write(block)  # never waits: the pipe holds many blocks and the device asks for one at a time
+            self._stdin.write(block)  # never waits: the pipe holds many more blocks than may be under way
         except OSError as err:
             raise self._lost(f"its process ended ({self._ended()})") from err
 
@@ -108,20 +135,22 @@ class SoundDevice:
         try:
             self._process.wait(REAP_S)
         except subprocess.TimeoutExpired:  # in the kernel's hands (a driver that hangs): subprocess reaps it later
-            log.warning("the process of %s %s does not end", NOUNS[self._direction], self._name)
+            log.warning("the process of %s %s does not end", NOUNS[self._direction], self._shown)
 
-    def _status(self, deadline: float) -> bool:
-        status = self._exactly(1, deadline)[0]
-        if status == sound_worker.FAILED:
-            raise self._lost(json.loads(self._line(STALL_S))["failed"])
-        return status == sound_worker.XRUN
+    @property
+    def _shown(self) -> str:
+        return " + ".join(f'"{name}"' for name in self._names)
 
-    def _line(self, limit_s: float) -> bytes:
+    def _told(self, limit_s: float) -> dict[str, Any]:
         deadline = time.monotonic() + limit_s
         line = bytearray()
         while not line.endswith(b"\n") and len(line) < MAX_LINE:
             line += self._exactly(1, deadline)
-        return bytes(line)
+        try:
+            told: dict[str, Any] = json.loads(line)
+        except ValueError as err:
+            raise self._lost("its process spoke nonsense") from err
+        return told
 
     def _exactly(self, size: int, deadline: float) -> bytes:
         poll = select.poll()
@@ -144,6 +173,14 @@ class SoundDevice:
 
     def _lost(self, why: str) -> DeviceLost:
         return DeviceLost(
-            f'{NOUNS[self._direction]} "{self._name}" is lost ({why}): check the device and the sound service; '
+            f"{NOUNS[self._direction]} {self._shown} is lost ({why}): check the device and the sound service; "
             f"it is opened again as soon as it answers"
         )
+
+
+def _believed_ms(told: float) -> float:
+    return min(max(told, 0.0), MAX_DEVICE_MS) if math.isfinite(told) else 0.0
+
+
+def _delays(opened: Opened) -> str:
+    return f"{opened.input_ms:.0f} ms in, {opened.output_ms:.0f} ms out"

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edge_node.dsp.blocks import Blocks
 from edge_node.dsp.level import Meter
-from edge_node.dsp.pcm import Pcm, Resampler
+from edge_node.dsp.pcm import Pcm
 from edge_node.errors import DeviceLost, DeviceMissing
+from edge_node.media.sound_stream import Health, SoundStream
 from edge_node.media.sound_thread import every_block, in_thread
-from edge_node.media.soundcard import WORKER, SoundDevice
+from edge_node.media.soundcard import WORKER
 from edge_node.media.wav import WavWriter
-from edge_node.ports import BLOCK_FRAMES, SAMPLE_RATE
+from edge_node.ports import BLOCK_FRAMES
 
 Pull = Callable[[int], Pcm]
 
@@ -23,35 +23,26 @@ class CardSpeaker:
 
     def __init__(self, device: str = "default", *, worker: Sequence[str] = WORKER) -> None:
         self._device = device
-        self._worker = worker
-        self.xruns = 0
-        """How often the device had nothing to play in time."""
-        self.latency_ms: float | None = None
-        """Delay of the device's own buffers; None while it is closed."""
+        self._health = Health()
+        self._stream = SoundStream("output", device, health=self._health, worker=worker)
 
     @property
     def label(self) -> str:
         return self._device
 
+    @property
+    def xruns(self) -> int:
+        """How often the device had nothing to play in time."""
+        return self._health.xruns + self._health.late
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Delay from pull() to the ear; None while the device is closed."""
+        return self._health.output_ms
+
     async def run(self, pull: Pull) -> None:
         """Plays until cancelled. Raises DeviceLost or DeviceMissing."""
-        device = SoundDevice("output", self._device, self._worker)
-        try:
-            await in_thread("speaker", lambda stop: self._work(device, pull, stop), device.kill)
-        finally:
-            self.latency_ms = None
-            device.close()
-
-    def _work(self, device: SoundDevice, pull: Pull, stop: threading.Event) -> None:
-        opened = device.open()
-        self.latency_ms = opened.latency_ms
-        resampler, blocks = Resampler(SAMPLE_RATE, opened.rate), Blocks(opened.block_frames)
-        ready: list[Pcm] = []
-        while not stop.is_set():
-            self.xruns += device.wanted()
-            while not ready:
-                ready = blocks.push(resampler.push(pull(BLOCK_FRAMES)))
-            device.write(ready.pop(0).tobytes())
+        await self._stream.run(lambda captured, played: None, pull)
 
 
 class NullSpeaker:

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from edge_node.media.sound_worker import FAILED, OK, XRUN
+from edge_node.media.sound_worker import FAILED, HEADER, XRUN
 
 RATE = 44_100
 BLOCK = RATE // 100
@@ -32,35 +32,35 @@ def main(behaviour: str, direction: str) -> None:
         case "nonsense":
             os.write(1, b"Segmentation fault\n")
         case "missing":
-            tell({"missing": 'there is "other"'})
+            tell({"missing": 'there is "other"', "direction": "input"})
         case "refuses":
             tell({"failed": "Device unavailable"})
         case _:
-            tell({"device": "fake", "rate": RATE, "latency_ms": 60.0})
+            tell({"rate": RATE, "input_ms": 60.0, "output_ms": 60.0})
             deliver(behaviour, direction)
 
 
 def deliver(behaviour: str, direction: str) -> None:
     played = b""
     for n in range(50):
-        status = bytes([XRUN if n == 3 else OK])
+        status = XRUN if n == 3 else 0
         if direction == "input":
-            os.write(1, status + tone(n * BLOCK))
+            os.write(1, HEADER.pack(status, 0) + tone(n * BLOCK))
         else:
-            os.write(1, status)
             played += sys.stdin.buffer.read(2 * BLOCK)
+            os.write(1, HEADER.pack(status, n + 1) + (tone(n * BLOCK) if direction == "duplex" else b""))
     match behaviour:
         case "stalls":
             time.sleep(60)
         case "crashes":
             os.kill(os.getpid(), signal.SIGSEGV)
         case "fails":
-            os.write(1, bytes([FAILED]))
+            os.write(1, HEADER.pack(FAILED, 0))
             tell({"failed": "Input/output error"})
         case "plays":  # tells what it was given: the strongest frequency in it
             sound = np.frombuffer(played, "<i2")[RATE // 10 :]
             strongest = int(np.argmax(np.abs(np.fft.rfft(sound))) * RATE / len(sound))
-            os.write(1, bytes([FAILED]))
+            os.write(1, HEADER.pack(FAILED, 0))
             tell({"failed": f"heard {strongest} Hz, {len(sound)} frames"})
 
 

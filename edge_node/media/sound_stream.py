@@ -1,0 +1,180 @@
+"""The thread's side of an open sound card: blocks at 48 kHz, whatever the card's own rate."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+
+import numpy as np
+
+from edge_node.dsp.blocks import Blocks
+from edge_node.dsp.latency import LatencySteps
+from edge_node.dsp.pcm import Pcm, Resampler, silence
+from edge_node.media.sound_thread import in_thread
+from edge_node.media.soundcard import LATENCY_S, WORKER, Direction, Opened, Record, SoundDevice
+from edge_node.ports import BLOCK_FRAMES, SAMPLE_RATE
+
+log = logging.getLogger(__name__)
+
+Heard = Callable[[Pcm | None, Pcm | None], None]
+"""heard(captured, played): both of BLOCK_FRAMES, None for the direction that the stream does not have."""
+Pull = Callable[[int], Pcm]
+DEVICE_STEPS_S = (LATENCY_S, 0.1, 0.16)
+"""Latencies asked of the card; the next larger one after more than two xruns within ten seconds."""
+LEAD_STEPS = (2, 3, 4, 6, 8)
+"""Blocks handed to the card's process ahead of time; it grows when this process is late too often."""
+
+
+class LargerBuffer(Exception):
+    """The card needs another latency: open it again."""
+
+
+class Health:
+    """What a card has suffered so far, over all its streams; written by the stream's thread, read by anyone."""
+
+    def __init__(self) -> None:
+        self.xruns = 0
+        """How often the card lost sound or had none to play."""
+        self.late = 0
+        """Blocks of silence played because this process was late."""
+        self.opened: Opened | None = None
+        """None while the card is closed."""
+        self.latency = LatencySteps(DEVICE_STEPS_S)
+        self.lead = LatencySteps(LEAD_STEPS)
+
+    @property
+    def input_ms(self) -> float | None:
+        """Delay of the card's buffers before a captured block."""
+        return None if self.opened is None else self.opened.input_ms
+
+    @property
+    def output_ms(self) -> float | None:
+        """Delay from pull() until the block is heard: what waits in the card's process, and the card's buffers."""
+        return None if self.opened is None else self.opened.output_ms + self.lead.value * 10.0
+
+
+class SoundStream:
+    """One stream of a card, opened again with a larger buffer whenever it needs one."""
+
+    def __init__(
+        self, direction: Direction, *names: str, health: Health | None = None, worker: Sequence[str] = WORKER
+    ) -> None:
+        self._direction: Direction = direction
+        self._names = names
+        self._worker = worker
+        self.health = health if health is not None else Health()
+
+    async def run(self, heard: Heard, pull: Pull = silence) -> None:
+        """Calls pull(BLOCK_FRAMES) for what to play next, and heard() with each pair of blocks of one callback.
+
+        Both from one thread; they must not wait. Runs until cancelled. Raises DeviceLost or DeviceMissing.
+        """
+        while True:
+            device = SoundDevice(
+                self._direction, *self._names, worker=self._worker, latency_s=self.health.latency.value
+            )
+            work = _Work(device, self._direction, self.health, heard, pull)
+            try:
+                await in_thread(NAMES[self._direction], work.run, device.kill)
+            except LargerBuffer:
+                log.warning(
+                    "the sound card loses sound (%d times by now): its buffer is %.0f ms from now on",
+                    self.health.xruns,
+                    self.health.latency.value * 1000.0,
+                )
+            finally:
+                self.health.opened = None
+                device.close()
+
+
+NAMES: dict[Direction, str] = {"input": "microphone", "output": "speaker", "duplex": "sound card"}
+"""Of the threads."""
+
+
+class _Work:
+    """What the stream's thread does while one device is open."""
+
+    def __init__(self, device: SoundDevice, direction: Direction, health: Health, heard: Heard, pull: Pull) -> None:
+        self._device = device
+        self._plays = direction != "input"
+        self._captures = direction != "output"
+        self._health = health
+        self._heard = heard
+        self._pull = pull
+        self._sent: deque[Pcm] = deque()
+        """Blocks under way to the card, at its rate; never more than the largest lead."""
+        self._count = 0
+        """Blocks played, modulo 65536."""
+        self._was_late = True  # a card asks for its whole buffer at once when it starts: that is no fault
+
+    def run(self, stop: threading.Event) -> None:
+        opened = self._device.open()
+        self._opened = opened
+        self._health.opened = opened
+        self._out = Resampler(SAMPLE_RATE, opened.rate)
+        self._ready: deque[Pcm] = deque()
+        self._cut = Blocks(opened.block_frames)
+        # Both directions take the same way back to 48 kHz, so that pairs stay pairs.
+        self._back = [_Back(opened.rate) for _ in range(2)]
+        if self._plays:
+            self._fill()
+        while not stop.is_set():
+            self._step(self._device.read())
+
+    def _step(self, record: Record) -> None:
+        now = time.monotonic()
+        for captured, played in self._pairs(record):
+            self._heard(captured, played)
+        if self._plays:
+            self._judge_lead(record.late, now)
+            self._fill()
+        if record.xrun:
+            self._health.xruns += 1
+            if self._health.latency.fault(now):
+                raise LargerBuffer
+
+    def _played(self, record: Record) -> Pcm:
+        """What the card played in this callback, at its rate."""
+        block = silence(self._opened.block_frames)
+        while self._count != record.count and self._sent:
+            self._count = (self._count + 1) & 0xFFFF
+            last = self._sent.popleft()
+            block = block if record.late else last
+        return block
+
+    def _pairs(self, record: Record) -> list[tuple[Pcm | None, Pcm | None]]:
+        """Blocks of BLOCK_FRAMES; None for the way that the stream does not have."""
+        captured = self._back[0](np.frombuffer(record.captured, np.int16)) if self._captures else []
+        played = self._back[1](self._played(record)) if self._plays else []
+        return list(zip_longest(captured, played))
+
+    def _judge_lead(self, late: bool, now: float) -> None:
+        begins, self._was_late = late and not self._was_late, late
+        self._health.late += late
+        if not late:
+            self._health.lead.calm(now)
+        elif begins and self._health.lead.fault(now):
+            log.info("sound comes late: %.0f blocks are kept ready from now on", self._health.lead.value)
+
+    def _fill(self) -> None:
+        while len(self._sent) < self._health.lead.value:
+            while not self._ready:
+                self._ready.extend(self._cut.push(self._out.push(self._pull(BLOCK_FRAMES))))
+            block = self._ready.popleft()
+            self._device.write(block.tobytes())
+            self._sent.append(block)
+
+
+class _Back:
+    """One way from the card's rate to blocks at 48 kHz."""
+
+    def __init__(self, rate: int) -> None:
+        self._resampler = Resampler(rate, SAMPLE_RATE)
+        self._blocks = Blocks(BLOCK_FRAMES)
+
+    def __call__(self, pcm: Pcm) -> list[Pcm]:
+        return self._blocks.push(self._resampler.push(pcm))
