@@ -102,19 +102,19 @@ class VideoSource(Protocol):
 class ViewableTrack(Protocol):
     """An outgoing track that many peers watch at once at the price of one encode.
 
-    `subscribe()` gives one more view: an aiortc MediaStreamTrack whose recv() returns coded av.Packet objects and
-    which is itself a Demand; its stop() ends the view.
+    `subscribe(mime_type)` gives one more view: an aiortc MediaStreamTrack whose recv() returns coded av.Packet objects
+    and which is itself a Demand; its stop() ends the view.
     """
 
     kind: str
     id: str
 
     @property
-    def mime_type(self) -> str:
-        """`video/H264` or `audio/opus`: what the sender must negotiate."""
+    def mime_types(self) -> Sequence[str]:
+        """What it can be had as, the best first: the sender must negotiate one of them."""
         ...
 
-    def subscribe(self) -> Any: ...
+    def subscribe(self, mime_type: str) -> Any: ...
 
 
 # Sound

@@ -137,6 +137,8 @@ class FanoutTrack:
     ) -> None:
         self.kind = kind
         self.id = str(uuid.uuid4())
+        self.alternatives: tuple[FanoutTrack, ...] = ()
+        """The same pictures in other codecs, for the viewers that cannot take this one."""
         self.demand = demand
         self.on_viewers_changed = on_viewers_changed
         self.on_keyframe: Callable[[], None] | None = None
@@ -154,8 +156,13 @@ class FanoutTrack:
 
     @property
     def mime_type(self) -> str:
-        """`video/H264` or `audio/opus`."""
+        """`video/H264`, `video/VP8` or `audio/opus`."""
         return self._mime_type
+
+    @property
+    def mime_types(self) -> tuple[str, ...]:
+        """What it can be had as, the best first."""
+        return (self._mime_type, *(other.mime_type for other in self.alternatives))
 
     @property
     def viewers(self) -> int:
@@ -176,8 +183,11 @@ class FanoutTrack:
             if keep != (self._cache is not None):
                 self._cache = GopCache() if keep else None
 
-    def subscribe(self) -> View:
-        """One more view; a picture view starts with a keyframe."""
+    def subscribe(self, mime_type: str | None = None) -> View:
+        """One more view, of this codec unless an alternative is named; a picture view starts with a keyframe."""
+        for other in self.alternatives:
+            if mime_type == other.mime_type:
+                return other.subscribe()
         view = View(self, self._max_queue_s)
         self._views.append(view)
         self._viewers_changed()

@@ -78,8 +78,8 @@ class Outlet:
 
     def fits(self, outgoing: Outgoing) -> bool:
         """A sender that runs keeps its codec for good; frames can be encoded for any, coded packets for theirs only."""
-        mime = outgoing.mime_type
-        return mime is None or self.feed.codec is None or _same_codec(mime, self.feed.codec)
+        mimes, codec = outgoing.mime_types, self.feed.codec
+        return not mimes or codec is None or any(_same_codec(mime, codec) for mime in mimes)
 
     @property
     def sends(self) -> bool:
@@ -96,21 +96,23 @@ def _same_codec(mime_type: str, codec: RTCRtpCodecParameters) -> bool:
     return codec.mimeType.lower() == mime_type.lower()
 
 
-def _only(codecs: Sequence[RTCRtpCodecParameters], mime_type: str) -> list[RTCRtpCodecParameters]:
-    """Of these, one codec's, with their retransmission formats."""
-    wanted = [c for c in codecs if _same_codec(mime_type, c)]
+def _only(codecs: Sequence[RTCRtpCodecParameters], mime_types: Sequence[str]) -> list[RTCRtpCodecParameters]:
+    """Of these, some codecs' in the order of preference, with their retransmission formats."""
+    wanted = [c for mime_type in mime_types for c in codecs if _same_codec(mime_type, c)]
     types = {c.payloadType for c in wanted}
-    return [c for c in codecs if c in wanted or (is_rtx(c) and c.parameters.get("apt") in types)]
+    return wanted + [c for c in codecs if is_rtx(c) and c.parameters.get("apt") in types]
 
 
 def _preferences(outgoing: Outgoing) -> list[Any]:
-    """What to offer for a track: one codec for coded packets, all codecs with the preferred one first for frames."""
-    mime = outgoing.mime_type or outgoing.prefers
-    if mime is None:
+    """What to offer for a track: its own codecs for coded packets, all with the preferred one first for frames."""
+    mimes = outgoing.mime_types or ((outgoing.prefers,) if outgoing.prefers is not None else ())
+    if not mimes:
         return []
     capabilities: list[Any] = RTCRtpSender.getCapabilities(outgoing.kind).codecs
-    wanted = [c for c in capabilities if _same_codec(mime, c) or is_rtx(c)]
-    return wanted if outgoing.mime_type is not None else wanted + [c for c in capabilities if c not in wanted]
+    wanted = [c for mime in mimes for c in capabilities if _same_codec(mime, c)] + [
+        c for c in capabilities if is_rtx(c)
+    ]
+    return wanted if outgoing.mime_types else wanted + [c for c in capabilities if c not in wanted]
 
 
 class PeerLink:
@@ -163,10 +165,10 @@ class PeerLink:
         outlet = self._outlet_for(transceiver)
         transceiver.direction = "sendrecv" if receive else "sendonly"
         transceiver.setCodecPreferences(_preferences(outgoing))
-        if outgoing.mime_type is not None:
-            transceiver._codecs = _only(transceiver._codecs, outgoing.mime_type) or transceiver._codecs
+        if outgoing.mime_types:
+            transceiver._codecs = _only(transceiver._codecs, outgoing.mime_types) or transceiver._codecs
         elif outgoing.prefers is not None and outlet.feed.codec is None:
-            first = _only(transceiver._codecs, outgoing.prefers)
+            first = _only(transceiver._codecs, (outgoing.prefers,))
             transceiver._codecs = first + [c for c in transceiver._codecs if c not in first]
         outlet.plug(outgoing)
         return outlet
@@ -177,9 +179,9 @@ class PeerLink:
         return outlet is None or outlet.fits(outgoing)
 
     def can_send(self, outgoing: Outgoing, transceiver: RTCRtpTransceiver) -> bool:
-        """The codec of this track is among those the other side takes there."""
-        mime = outgoing.mime_type
-        return mime is None or not transceiver._codecs or bool(_only(transceiver._codecs, mime))
+        """A codec of this track is among those the other side takes there."""
+        mimes = outgoing.mime_types
+        return not mimes or not transceiver._codecs or bool(_only(transceiver._codecs, mimes))
 
     def reserve_data_section(self) -> None:
         """A section for data channels, without a channel yet."""

@@ -165,7 +165,9 @@ class Connection:
             self.changed()
             return
         if not link.can_send(new, outlet.transceiver) or not outlet.fits(new):
-            raise MeteredRealtimeError(f"this connection sends another codec than {new.mime_type}: remove and add it")
+            raise MeteredRealtimeError(
+                f"this connection sends another codec than {' or '.join(new.mime_types)}: remove and add it"
+            )
         outlet.plug(new)
 
     async def stats(self) -> dict[str, Any]:
@@ -424,7 +426,7 @@ class Connection:
             self.listener.on_candidate_error(err)
 
     def _refused(self, track: Outgoing) -> None:
-        text = f"peer {self._name} cannot take {track.mime_type}: it does not get this {track.kind} track"
+        text = f"peer {self._name} cannot take {' or '.join(track.mime_types)}: it does not get this {track.kind} track"
         self.listener.on_negotiation_error(MeteredRealtimeError(text))
 
     # What is received

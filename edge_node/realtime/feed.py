@@ -28,16 +28,16 @@ class Upstream(Protocol):
 class Outgoing:
     """One local track as one remote peer gets it.
 
-    `mime_type` is set for coded tracks: what the sender must negotiate. `open(codec)` starts one reading of the track.
-    `has_metadata`: the other side was told something about this id. `prefers`: the MIME type that is sent if the other
-    side takes it.
+    `mime_types` is set for coded tracks: what the sender may negotiate, the best first. `open(codec)` starts one
+    reading of the track. `has_metadata`: the other side was told something about this id. `prefers`: the MIME type that
+    is sent if the other side takes it.
     """
 
     id: str
     kind: str
     open: Callable[[RTCRtpCodecParameters], Upstream]
     stream_id: str | None = None
-    mime_type: str | None = None
+    mime_types: tuple[str, ...] = ()
     has_metadata: bool = False
     prefers: str | None = None
 

@@ -59,7 +59,8 @@ class Packed:
     """An upstream of a ViewableTrack: one view of what is encoded elsewhere, packed for RTP."""
 
     def __init__(self, track: ViewableTrack, codec: RTCRtpCodecParameters) -> None:
-        self._view = track.subscribe()
+        wanted = codec.mimeType.lower()
+        self._view = track.subscribe(next(mime for mime in track.mime_types if mime.lower() == wanted))
         self._packer = FrameEncoder(codec)
         self._ready: deque[Coded] = deque()
         self.request_keyframe = self._view.request_keyframe
@@ -139,7 +140,7 @@ class LocalTracks:
     def _entry(self, track: Any, stream: MediaStream | None, metadata: StreamMetadata | None) -> LocalTrack:
         stream_id, told = None if stream is None else stream.id, metadata is not None
         if isinstance(track, ViewableTrack):
-            out = Outgoing(track.id, track.kind, partial(Packed, track), stream_id, track.mime_type, told)
+            out = Outgoing(track.id, track.kind, partial(Packed, track), stream_id, tuple(track.mime_types), told)
         elif isinstance(track, MediaStreamTrack):
             view = partial(relay_of(track).view, max_kbps=self._policy.max_kbps(track.kind))
             prefers = self._policy.prefers(track.kind)

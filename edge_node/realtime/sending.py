@@ -108,7 +108,7 @@ class Sending:
         outlet = outlet_of(link, track.id)
         if outlet is None:
             return False
-        if not outlet.sends and outlet.transceiver.currentDirection is not None and track.mime_type is not None:
+        if not outlet.sends and outlet.transceiver.currentDirection is not None and track.mime_types:
             self._refuse(track)
             return True
         return outlet.sends

@@ -191,7 +191,7 @@ class CodedVideo:
     """A ports.ViewableTrack that encodes grey pictures with libx264: keyframes at the start and when asked only."""
 
     kind = "video"
-    mime_type = "video/H264"
+    mime_types = ("video/H264",)
 
     def __init__(self, width_px: int = 320, height_px: int = 240, fps: int = 30) -> None:
         self.id = str(uuid.uuid4())
@@ -204,7 +204,7 @@ class CodedVideo:
         self._fps = fps
         self._task: asyncio.Task[None] | None = None
 
-    def subscribe(self) -> CodedView:
+    def subscribe(self, mime_type: str) -> CodedView:
         view = CodedView(self)
         self.subscribed += 1
         self.views.add(view)
