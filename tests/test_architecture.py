@@ -20,7 +20,7 @@ RANKS: dict[str, int] = {
     "realtime": 3, "media": 3, "devices": 3, "hub": 3, "host": 3,
     "agent": 4,
     "node": 5,
-    "simulator": 6, "provision": 6, "cli": 6,
+    "simulator": 6, "provision": 6, "update": 6, "cli": 6,
 }  # fmt: skip
 PURE = [room for room, rank in RANKS.items() if rank == 1]
 # What a pure room may import from outside: values and arithmetic, nothing that waits, reads a clock or draws lots.
@@ -28,7 +28,7 @@ PURE_STDLIB = {
     "__future__", "abc", "base64", "bisect", "collections", "dataclasses", "datetime", "enum", "fnmatch", "functools",
     "heapq", "itertools", "json", "math", "operator", "re", "string", "struct", "types", "typing", "uuid",
 }  # fmt: skip
-CLI_MAY = {"simulator", "provision"}
+CLI_MAY = {"simulator", "provision", "update"}
 TOP_LEVEL = {"edge_node", "hardware", "systemd", "provisioning", "tests"}
 
 

@@ -1,0 +1,166 @@
+"""Installs a bundle, gives it its trial, returns to the old version when it fails."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from edge_node.errors import EdgeNodeError
+from edge_node.update import build
+from edge_node.update.bundle import Bundle, BundleRefused, Manifest, version_key
+from edge_node.update.health import Bad, Good, HealthGate, is_in_call, is_online
+from edge_node.update.slots import Pending, Slots
+from edge_node.update.world import World
+
+LOOK_EVERY_S = 1.0
+CALL_DEADLINE_S = 900.0
+
+Tell = build.Tell
+
+
+class Updater:
+    """One machine's updates; `settings` is the daemon's file, `tell` hears of each step."""
+
+    def __init__(self, slots: Slots, world: World, settings: Path, tell: Tell) -> None:
+        self._slots = slots
+        self._world = world
+        self._settings = settings
+        self._tell = tell
+
+    def apply(self, path: Path, trusted: Iterable[Path], *, downgrade: bool = False) -> bool:
+        """Installs a bundle next to what runs and switches to it; True when it was kept.
+
+        Raises BundleRefused, or EdgeNodeError when it could not be tried: the old version goes on then.
+        """
+        with self._slots.busy(), Bundle(path, trusted) as bundle:
+            manifest = bundle.manifest
+            build.check(self._slots, manifest, path.stat().st_size, downgrade=downgrade)
+            current = self._slots.current()
+            if self._slots.pending() is not None:
+                raise EdgeNodeError("the last update is still proving itself: try again in a few minutes")
+            if current is None or not self._slots.usable(current):
+                self._install(self._slots.idle(), bundle)
+                return True
+            if (self._slots.about(current) or {}).get("version") == manifest.version:
+                raise BundleRefused(f"version {manifest.version} runs already: there is nothing to do")
+            new = self._slots.idle()
+            build.fill(self._slots, new, bundle, self._settings, self._tell)
+            self._wait_for_idle()
+            self._begin(current, new, manifest.version, self._floor_after(manifest))
+            return self._settle()
+
+    def install(self, path: Path, trusted: Iterable[Path]) -> None:
+        """Puts a bundle into a slot without a trial: the first installation. Raises as apply() does."""
+        with self._slots.busy(), Bundle(path, trusted) as bundle:
+            build.check(self._slots, bundle.manifest, path.stat().st_size, downgrade=True)
+            self._install(self._slots.idle(), bundle)
+
+    def rollback(self) -> bool:
+        """Returns to the other slot, with the same trial; True when it was kept. Raises EdgeNodeError."""
+        with self._slots.busy():
+            current, other = self._slots.current(), self._slots.idle()
+            about = self._slots.about(other)
+            if current is None or about is None or not self._slots.usable(other):
+                raise EdgeNodeError("there is no other version to return to: install one with edge-node update apply")
+            floor = self._slots.accepted().get("floor", "0")
+            if version_key(about["version"]) < version_key(floor):
+                raise EdgeNodeError(f"version {about['version']} is below {floor}, the lowest that is still safe")
+            self._wait_for_idle()
+            self._restore_settings(other)
+            self._begin(current, other, about["version"], floor)
+            return self._settle()
+
+    def settle(self) -> bool | None:
+        """Goes on with a trial that was cut off; True when the version was kept, None when none was on trial."""
+        with self._slots.busy():
+            return None if self._slots.pending() is None else self._settle()
+
+    def _install(self, name: str, bundle: Bundle) -> None:
+        build.fill(self._slots, name, bundle, self._settings, self._tell)
+        self._slots.install(name, bundle.manifest.version, self._floor_after(bundle.manifest))
+        self._tell(f"version {bundle.manifest.version} is in slot {name}")
+
+    def _floor_after(self, manifest: Manifest) -> str:
+        floor = str(self._slots.accepted().get("floor", "0"))
+        return max(floor, manifest.floor, key=version_key)
+
+    def _wait_for_idle(self) -> None:
+        begun_at = self._world.now()
+        told = False
+        while is_in_call(self._world.status()):
+            if self._world.now() - begun_at >= CALL_DEADLINE_S:
+                raise EdgeNodeError(
+                    f"a call has been on for {CALL_DEADLINE_S / 60:g} minutes: try again when it is over"
+                )
+            if not told:
+                self._tell("waiting for the call to end")
+                told = True
+            self._world.sleep(LOOK_EVERY_S)
+
+    def _begin(self, old: str, new: str, version: str, floor: str) -> None:
+        self._keep_settings(old)
+        was_online = is_online(self._world.status())
+        self._tell(f"starting version {version}")
+        self._slots.begin(Pending(uuid.uuid4().hex, old, new, version, floor, was_online))
+        self._restart()
+
+    def _settle(self) -> bool:
+        """Looks until the new version has proved itself or failed to."""
+        pending = self._slots.pending()
+        assert pending is not None
+        gate = HealthGate(pending.version, was_online=pending.was_online)
+        while True:
+            pending = self._slots.pending()
+            if pending is None:  # the guard has taken it back meanwhile
+                return self._outcome()
+            match gate.look(self._world.status(), self._world.now()):
+                case Good():
+                    self._slots.accept()
+                    return self._outcome()
+                case Bad(reason):
+                    self._tell(f"returning to the old version: {reason}")
+                    self._slots.take_back(reason)
+                    self._restore_settings(pending.old)
+                    self._restart()
+                    return self._outcome()
+            self._world.sleep(LOOK_EVERY_S)
+
+    def _outcome(self) -> bool:
+        last = self._slots.history()[-1]
+        self._tell(f"version {last['version']} {last['outcome']}" + (f": {last['reason']}" if last["reason"] else ""))
+        return bool(last["outcome"] == "accepted")
+
+    def _restart(self) -> None:
+        try:
+            self._world.restart()
+        except EdgeNodeError as err:  # the trial goes on: the service manager starts it again
+            self._tell(str(err))
+
+    # A new version may rewrite the settings in a way that the old one does not understand.
+
+    def _kept(self, slot: str) -> Path:
+        return self._slots.path(slot) / "settings.toml"
+
+    def _keep_settings(self, slot: str) -> None:
+        if self._settings.exists():
+            shutil.copy2(self._settings, self._kept(slot))
+
+    def _restore_settings(self, slot: str) -> None:
+        """Gives a slot its settings back, if it does not understand the present ones, which are kept aside."""
+        kept = self._kept(slot)
+        if not kept.exists() or not self._settings.exists() or kept.read_bytes() == self._settings.read_bytes():
+            return
+        python = self._slots.path(slot) / "venv/bin/python"
+        try:
+            build.run([str(python), "-I", "-m", "edge_node", "config", "check", str(self._settings)])
+        except EdgeNodeError:
+            aside = self._settings.with_name(f"{self._settings.name}.newer")
+            shutil.copy2(self._settings, aside)
+            part = self._settings.with_name(f".{self._settings.name}.part")
+            shutil.copy2(kept, part)
+            owner = self._settings.stat()
+            shutil.chown(part, owner.st_uid, owner.st_gid)
+            part.replace(self._settings)
+            self._tell(f"the old version did not understand the settings: it has its own back, the others are {aside}")

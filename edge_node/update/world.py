@@ -1,0 +1,76 @@
+"""The running daemon, as an updater meets it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from edge_node.errors import EdgeNodeError
+
+UNIT = "edge-node.service"
+SOCKET = Path("/run/edge-node/control.sock")
+ANSWER_DEADLINE_S = 5.0
+RESTART_DEADLINE_S = 150.0
+MAX_ANSWER_BYTES = 1 << 20
+
+
+class World(Protocol):
+    """What an update does to the world besides files."""
+
+    def status(self) -> dict[str, Any] | None:
+        """What the daemon says of itself; None while none answers."""
+        ...
+
+    def restart(self) -> None:
+        """Starts what `current` names now. Raises EdgeNodeError."""
+        ...
+
+    def now(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+class Systemd:
+    """The daemon as a unit of systemd."""
+
+    def __init__(self, path: Path = SOCKET, systemctl: str = "systemctl") -> None:
+        self._path = path
+        self._systemctl = systemctl
+
+    def status(self) -> dict[str, Any] | None:
+        line = b""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as conversation:
+                conversation.settimeout(ANSWER_DEADLINE_S)
+                conversation.connect(str(self._path))
+                conversation.sendall(b'{"command": "status", "args": {}}\n')
+                while not line.endswith(b"\n") and len(line) < MAX_ANSWER_BYTES:
+                    block = conversation.recv(65536)
+                    if not block:
+                        break
+                    line += block
+            answer = json.loads(line)
+            return dict(answer["result"]) if answer["ok"] else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def restart(self) -> None:
+        words = [self._systemctl, "restart", UNIT]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=RESTART_DEADLINE_S, check=False)
+        except (OSError, subprocess.TimeoutExpired) as err:
+            raise EdgeNodeError(f"{UNIT} could not be restarted ({err}): restart it yourself") from None
+        if done.returncode:
+            raise EdgeNodeError(f"{UNIT} did not start ({done.stderr.strip()}): see journalctl -u edge-node")
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

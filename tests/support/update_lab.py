@@ -1,0 +1,163 @@
+"""A machine with slots, a publisher, a tiny application in place of the real one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edge_node.update.__main__ import this_python
+from edge_node.update.bundle import Manifest, hashes, new_key, pack
+from edge_node.update.health import STABLE_S
+from edge_node.update.slots import Slots
+from edge_node.update.updater import Updater
+
+APPLICATION = """
+import json, sys
+words = sys.argv[1:]
+if words[:2] == ["config", "check"]:
+    text = open(words[2]).read()
+    sys.exit(0 if text.strip() in {understands!r} else "edge-node: these settings are from the future")
+if words == ["status"]:
+    {status}
+    print(json.dumps({{"node": {{"version": {version!r}}}, "call": {{"state": "idle"}}}}))
+"""
+
+
+class Publisher:
+    """Makes signed bundles of an application that says its version."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.trust = folder / "trust"
+        self.trust.mkdir(parents=True, exist_ok=True)
+        self.key = folder / "key.pem"
+        new_key(self.key, self.trust / "publisher.pem")
+        self.keys = [self.trust / "publisher.pem"]
+
+    def bundle(
+        self,
+        version: str,
+        *,
+        status: str = "pass",
+        understands: Sequence[str] = ("1", "2"),
+        preflight: Sequence[Sequence[str]] = (("-m", "edge_node", "config", "check", "{settings}"),),
+        key: Path | None = None,
+        **manifest: Any,
+    ) -> Path:
+        """`status`: a statement that the application runs when it is asked for its status, `sys.exit(1)` for a broken
+        one; `understands`: which settings files it takes; the rest replaces fields of the manifest."""
+        release = self.folder / f"release-{version}"
+        (release / "wheels").mkdir(parents=True, exist_ok=True)
+        source = APPLICATION.format(version=version, status=status, understands=list(understands))
+        _wheel(release / "wheels" / f"edge_node-{version}-py3-none-any.whl", version, source)
+        made = Manifest(version, "any", this_python(), "0", hashes(release), preflight)
+        out = self.folder / f"edge-node-{version}.tar"
+        pack(out, replace(made, **manifest), release, key or self.key)
+        return out
+
+
+def _wheel(path: Path, version: str, source: str) -> None:
+    info = f"edge_node-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name, text in (
+            ("edge_node/__init__.py", ""),
+            ("edge_node/__main__.py", source),
+            (f"{info}/METADATA", f"Metadata-Version: 2.1\nName: edge-node\nVersion: {version}\n"),
+            (f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
+            (f"{info}/RECORD", ""),
+        ):
+            wheel.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0)), text)
+
+
+class LabWorld:
+    """A service manager that starts what `current` names; its time passes by sleeping only.
+
+    The application of the slot is really run; `online` is what it says about its channel.
+    """
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._time = 0.0
+        self._started_at = 0.0
+        self._restarted = False
+        self.online = True
+        self.calls = 0
+        """Looks at the status for which a call is on."""
+        self.starts: list[str | None] = []
+        self.crashes = 0
+        """So many starts after the next restart() end again at once, each begun by the guard."""
+
+    def status(self) -> dict[str, Any] | None:
+        # Without a start by us the daemon has been running for long, as a reboot would leave it.
+        status = running(self._slots)
+        if status is None:
+            return None
+        if self.crashes:
+            self.crashes -= 1
+            self._start()
+        status["uptime_s"] = self._time - self._started_at if self._restarted else STABLE_S
+        status["channel"] = {"state": "joined" if self.online else "connecting"}
+        if self.calls:
+            self.calls -= 1
+            status["call"] = {"state": "active"}
+        return status
+
+    def restart(self) -> None:
+        self._restarted = True
+        self._start()
+
+    def _start(self) -> None:
+        self._slots.guard()
+        self._started_at = self._time
+        self.starts.append(self._slots.current())
+
+    def now(self) -> float:
+        return self._time
+
+    def sleep(self, seconds: float) -> None:
+        self._time += seconds
+
+
+def running(slots: Slots) -> dict[str, Any] | None:
+    """What the application of the current slot says; None when it does not work."""
+    python = slots.link / "venv/bin/python"
+    try:
+        done = subprocess.run([python, "-I", "-m", "edge_node", "status"], capture_output=True, timeout=60, check=False)
+    except OSError:
+        return None
+    return None if done.returncode else dict(json.loads(done.stdout))
+
+
+class Machine:
+    """Slots under a folder, a settings file, an updater."""
+
+    def __init__(self, folder: Path) -> None:
+        self.slots = Slots(folder / "opt", this_python())
+        self.slots.prepare()
+        self.settings = folder / "edge-node.toml"
+        self.world = LabWorld(self.slots)
+        self.said: list[str] = []
+        self.updater = Updater(self.slots, self.world, self.settings, self.said.append)
+
+    @property
+    def version(self) -> str | None:
+        """Which version runs."""
+        status = running(self.slots)
+        return None if status is None else str(status["node"]["version"])
+
+
+def main() -> None:
+    """`python -m tests.support.update_lab FOLDER TRUST BUNDLE`: an apply that somebody else will kill."""
+    folder, trust, bundle = (Path(word) for word in sys.argv[1:4])
+    machine = Machine(folder)
+    machine.updater.apply(bundle, sorted(trust.glob("*.pem")), downgrade=True)
+
+
+if __name__ == "__main__":
+    main()
