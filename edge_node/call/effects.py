@@ -25,7 +25,7 @@ class CallView:
     """The call as the node's own side sees it.
 
     `call`, `peer_id` and `reason` of an IDLE view tell of the call that ended last; `since` is in seconds of the
-    machine's clock.
+    machine's clock. `muted`: somebody here wants neither to be seen nor to be heard.
     """
 
     phase: Phase = Phase.IDLE

@@ -12,18 +12,21 @@ class Indicator(Enum):
 
     IN_CALL = "in_call"
     RINGING = "ringing"
+    PRIVATE = "private"
     FAULT = "fault"
     OFFLINE = "offline"
     SOMEBODY_HERE = "somebody_here"
     ONLINE = "online"
 
 
-def choose(*, fault: bool, online: bool, phase: Phase, peers: int) -> Indicator:
-    """`fault`: a part is degraded; `online`: on the channel; `peers`: how many others are on it."""
+def choose(*, fault: bool, online: bool, phase: Phase, peers: int, private: bool = False) -> Indicator:
+    """`fault`: a part is degraded; `online`: on the channel; `peers`: how many others are on it; `private`: shut."""
+    if phase not in (Phase.ACTIVE, Phase.IDLE) and online:  # offline, nobody hears the ring
+        return Indicator.RINGING
+    if private:
+        return Indicator.PRIVATE
     if phase is Phase.ACTIVE:
         return Indicator.IN_CALL
-    if phase is not Phase.IDLE and online:  # offline, nobody hears the ring
-        return Indicator.RINGING
     if fault:
         return Indicator.FAULT
     if not online:

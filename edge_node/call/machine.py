@@ -38,6 +38,7 @@ MAX_PEERS = 256  # what one channel holds
 MESSAGE_RATE = Rate(per_s=5, burst=20)
 NEVER = float("inf")
 TOGGLE = {Phase.IDLE: "call", Phase.RINGING: "hangup", Phase.INCOMING: "answer", Phase.ACTIVE: "hangup"}
+MUTE = {"on": True, "off": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class CallMachine:
     While the channel is down no messages are produced; what it missed is said again at ChannelUp.
     """
 
-    def __init__(self, config: CallConfig) -> None:
+    def __init__(self, config: CallConfig, *, muted: bool = False) -> None:
         self._config = config
         self._doors = DoorKeeper(config.door)
         self._talkers = Buckets(config.message_rate)
@@ -84,7 +85,7 @@ class CallMachine:
         self._call: _Call | None = None
         self._unsent_end: msg.Data | None = None
         self._out: list[Effect] = []
-        self.view = CallView()
+        self.view = CallView(muted=muted)
         self.peers_ignored = 0
 
     @property
@@ -176,7 +177,9 @@ class CallMachine:
             self._open_locally(door, event.source)
             return
         if verb == "mute":
-            self._show(replace(self.view, muted=not self.view.muted))
+            muted = MUTE.get(door, not self.view.muted)
+            self._out.append(Audit(f"privacy {'on' if muted else 'off'}", None, True, event.source))
+            self._show(replace(self.view, muted=muted))
             return
         call = self._call
         phase = call.phase if call else Phase.IDLE

@@ -1,4 +1,4 @@
-"""The commands that talk to the running daemon: status, press, answer, hangup, open, reload."""
+"""The commands that talk to the running daemon: status, press, answer, hangup, open, privacy, reload."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_node.cli.control_client import call, find_socket
 
 def main(args: argparse.Namespace) -> int:
     """Sends the command over the control socket; prints what it gives, if anything."""
-    words = {name: value for name in ("button", "door") if (value := getattr(args, name, None)) is not None}
+    words = {name: value for name in ("button", "door", "state") if (value := getattr(args, name, None)) is not None}
     result = call(args.socket or find_socket(os.environ), args.command, words)
     if args.command == "status" and args.json:
         print(json.dumps(result))

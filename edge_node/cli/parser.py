@@ -121,12 +121,14 @@ def _daemon_commands(add: Add) -> None:
     press.add_argument("button", nargs="?", metavar="BUTTON", help="its name (default: the first that calls)")
     door = add("open", "control", "open a door of the running daemon")
     door.add_argument("door", metavar="DOOR", help="the relay's name")
+    privacy = add("privacy", "control", "shut the camera and the microphone of the running daemon, or open them")
+    privacy.add_argument("state", nargs="?", choices=("on", "off"), help="default: tell which it is")
     rest = [
         add("answer", "control", "answer the call of the running daemon"),
         add("hangup", "control", "end the call of the running daemon"),
         add("reload", "control", "let the running daemon read its settings again"),
     ]
-    for command in (status, press, door, *rest):
+    for command in (status, press, door, privacy, *rest):
         _socket(command)
 
 

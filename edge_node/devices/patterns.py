@@ -52,6 +52,7 @@ INDICATOR_PATTERNS: Mapping[Indicator, str] = {
     Indicator.OFFLINE: "blink",
     Indicator.IN_CALL: "on",
     Indicator.RINGING: "fast",
+    Indicator.PRIVATE: "double",
     Indicator.SOMEBODY_HERE: "heartbeat",
     Indicator.ONLINE: "pulse",
 }

@@ -39,6 +39,7 @@ from edge_node.node.intercom import Intercom
 from edge_node.node.node import Node, Pieces
 from edge_node.node.outputs import NodeOutputs
 from edge_node.node.parts import background_part, microphone_part, panel_part, speaker_part, video_part
+from edge_node.node.privacy import CAPTURES, Privacy, shut_while_private
 from edge_node.node.publishing import Published, Publishing
 from edge_node.node.readings import MediaReadings
 from edge_node.node.supervisor import Part
@@ -65,6 +66,8 @@ class Devices:
     panel: Panel
     probe: Probe
     connect: Callable[[str], Any] = wire.connect
+    state_dir: Path | None = None
+    """What is remembered over restarts lies here; None: nothing is."""
 
 
 def build_node(settings: Settings) -> Node:
@@ -89,6 +92,7 @@ def real_devices(settings: Settings, clock: Clock) -> Devices:
         panel=make_panel(wiring(settings), settings.gpio.driver),
         probe=LinuxProbe(state_dir=_state_dir()),
         connect=wire.trust(settings.channel.ca_file),
+        state_dir=_state_dir(),
     )
 
 
@@ -111,7 +115,7 @@ def video_plan(settings: Settings, *, hardware: bool) -> Plan:
 
 def _state_dir() -> Path | None:
     found = os.environ.get("STATE_DIRECTORY")
-    return Path(found) if found else None
+    return Path(found.split(":")[0]) if found else None
 
 
 def _camera(settings: Settings, clock: Clock) -> VideoSource | None:
@@ -236,6 +240,7 @@ def credentials(settings: Settings) -> Mapping[str, Any]:
 def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
     """Joins the pieces; on the event loop."""
     rules = rule_engine(settings)
+    privacy = Privacy(devices.state_dir)
     # Pictures that come raw are encoded in software, whatever else the board has.
     video = VideoPublication(video_plan(settings, hardware=False), clock, devices.camera)
     audio = AudioPublication(clock)
@@ -251,13 +256,15 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
         gates=[
             VideoGate(video, only_in_call=settings.video.publish == "call"),
             AudioGate(audio, only_in_call=settings.audio.publish == "call"),
+            privacy,
         ],
         allow_audio=(lambda peers: None) if always else playback.allow,
         describe=lambda: description(settings),
         clock=clock,
+        muted=privacy.on,
     )
     buttons = {button.name: button.action for button in settings.gpio.button}
-    intercom = Intercom(CallMachine(call_config(settings)), outputs, clock, buttons=buttons)
+    intercom = Intercom(CallMachine(call_config(settings), muted=privacy.on), outputs, clock, buttons=buttons)
     how = {**credentials(settings), "connect": devices.connect}
     published = [Published(video.track, "camera")] if devices.camera is not None else []
     if devices.microphone is not None:
@@ -281,9 +288,15 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
             intercom=intercom,
             outputs=outputs,
             publishing=publishing,
-            readings=MediaReadings(video, audio, playback, devices.microphone, devices.speaker),
+            readings=MediaReadings(video, audio, playback, devices.microphone, devices.speaker, lambda: privacy.on),
             probe=devices.probe,
-            devices=_parts(devices, intercom, outputs, video, audio, playback),
+            devices=[
+                *(
+                    shut_while_private(part, privacy) if part.name in CAPTURES else part
+                    for part in _parts(devices, intercom, outputs, video, audio, playback)
+                ),
+                Part("privacy", privacy.run),
+            ],
             make_telemetry_client=lambda: SignallingClient(**how),
         )
     )

@@ -20,18 +20,24 @@ class Mutable(Protocol):
 
 
 class VideoGate:
-    """Pictures flow always, or in a call only; mute is about sound."""
+    """Pictures flow always, or in a call only, and never while muted."""
 
     def __init__(self, publication: Pausable, *, only_in_call: bool) -> None:
         self._publication = publication
         self._only_in_call = only_in_call
-        self.set_in_call(False)
+        self._in_call = self._muted = False
+        self._apply()
 
     def set_in_call(self, in_call: bool) -> None:
-        self._publication.set_active(in_call or not self._only_in_call)
+        self._in_call = in_call
+        self._apply()
 
     def set_muted(self, muted: bool) -> None:
-        return
+        self._muted = muted
+        self._apply()
+
+    def _apply(self) -> None:
+        self._publication.set_active(not self._muted and (self._in_call or not self._only_in_call))
 
 
 class AudioGate:

@@ -89,7 +89,7 @@ class Intercom:
         self._outgoing = asyncio.Event()
         self._channel: Channel | None = None
         self._on_press: list[Callable[[str], None]] = []
-        self.view = CallView()
+        self.view = machine.view
         self.refused_messages = 0
         self.dropped_sends = 0
 

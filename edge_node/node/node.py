@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edge_node.call.effects import CallView, Phase
-from edge_node.errors import UsageError
+from edge_node.errors import RetryLater, UsageError
 from edge_node.node.intercom import Intercom
 from edge_node.node.outputs import NodeOutputs
+from edge_node.node.privacy import CAPTURES
 from edge_node.node.publishing import Publishing
 from edge_node.node.reporter import Reporter
 from edge_node.node.supervisor import Part, PartState, Supervisor
@@ -25,6 +26,8 @@ from edge_node.version import __version__
 log = logging.getLogger(__name__)
 
 STATS_EVERY_S = 2.0
+PRIVACY_DEADLINE_S = 8.0
+PRIVACY_LOOK_S = 0.02
 
 
 class Readings(Protocol):
@@ -131,6 +134,26 @@ class Node:
             raise UsageError(f"there is no door {door!r}; there are: {', '.join(doors) or 'none is configured'}")
         self.intercom.action(f"open:{door}", "control socket")
 
+    async def set_privacy(self, on: bool) -> None:
+        """Shuts camera and microphone, or opens them; returns once their devices are closed. Raises RetryLater."""
+        self.intercom.action(f"mute:{'on' if on else 'off'}", "control socket")
+        try:
+            async with asyncio.timeout(PRIVACY_DEADLINE_S):
+                while self.private is not on or (on and self._capturing()):  # noqa: ASYNC110  (parts tell no events)
+                    await asyncio.sleep(PRIVACY_LOOK_S)
+        except TimeoutError:
+            raise RetryLater("a device does not let go: see `edge-node status`, or unplug it") from None
+
+    @property
+    def private(self) -> bool:
+        """Whether somebody shut the camera and the microphone."""
+        return self.intercom.view.muted
+
+    def _capturing(self) -> bool:
+        return any(
+            self.supervisor.health[name].state is not PartState.OFF for name in CAPTURES & set(self.supervisor.health)
+        )
+
     # What is known of it
 
     def on_change(self, observer: Callable[[], None]) -> None:
@@ -201,6 +224,7 @@ class Node:
             "indicator": self.outputs.indicator.value,
             "channel": {"name": self.settings.channel.name, **self._channel()},
             "call": self._call(),
+            "privacy": self.private,
             "video": dict(self._pieces.readings.video()),
             "audio": dict(self._pieces.readings.audio()),
             "parts": {

@@ -40,6 +40,7 @@ class NodeOutputs:
         allow_audio: Callable[[frozenset[str]], None],
         describe: Callable[[], Mapping[str, Any]],
         clock: Clock,
+        muted: bool = False,
     ) -> None:
         self._panel = panel
         self._doors = dict(doors)
@@ -54,9 +55,12 @@ class NodeOutputs:
         self._shown: dict[str, str] = {}
         self._facts = (False, False, 0)
         self._phase = Phase.IDLE
+        self._muted = muted
         self._observers: list[Callable[[CallView], None]] = []
         self.panel_up = False
         self.indicator = Indicator.OFFLINE
+        for gate in self._gates:
+            gate.set_muted(muted)
 
     def on_call(self, observer: Callable[[CallView], None]) -> None:
         self._observers.append(observer)
@@ -72,7 +76,7 @@ class NodeOutputs:
         self._allow_audio(peer_ids)
 
     def call_changed(self, view: CallView) -> None:
-        self._phase = view.phase
+        self._phase, self._muted = view.phase, view.muted
         for gate in self._gates:
             gate.set_in_call(view.phase is Phase.ACTIVE)
             gate.set_muted(view.muted)
@@ -114,7 +118,10 @@ class NodeOutputs:
 
     def _indicate(self) -> None:
         fault, online, peers = self._facts
-        before, self.indicator = self.indicator, choose(fault=fault, online=online, phase=self._phase, peers=peers)
+        before, self.indicator = (
+            self.indicator,
+            choose(fault=fault, online=online, phase=self._phase, peers=peers, private=self._muted),
+        )
         if self._status_led is not None and (before is not self.indicator or self._status_led not in self._shown):
             self._show(self._status_led, self._patterns[self.indicator])
 

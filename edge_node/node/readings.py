@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _VIDEO_FIELDS = tuple(field.name for field in fields(Video))
 SILENT_DBFS = -120.0
+PRIVATE = "private"
 
 
 class MediaReadings:
@@ -28,16 +29,19 @@ class MediaReadings:
         playback: Playback,
         microphone: AudioSource | None,
         speaker: AudioSink | None,
+        private: Callable[[], bool] = lambda: False,
     ) -> None:
         self._video = video
         self._audio = audio
         self._playback = playback
         self._microphone = microphone
         self._speaker = speaker
+        self._private = private
 
     def video(self) -> Mapping[str, Any]:
         stats = self._video.stats()
-        return {name: getattr(stats, name) for name in _VIDEO_FIELDS} | {"state": str(stats.state)}
+        state = PRIVATE if self._private() else str(stats.state)
+        return {name: getattr(stats, name) for name in _VIDEO_FIELDS} | {"state": state}
 
     def audio(self) -> Mapping[str, Any]:
         return {
@@ -52,7 +56,7 @@ class MediaReadings:
         if self._microphone is None and self._speaker is None:
             return "off"
         if self._audio.muted:
-            return "muted"
+            return PRIVATE
         return "live" if self._microphone is None or self._audio.level_dbfs is not None else "stalled"
 
     def _xruns(self) -> int:

@@ -150,6 +150,7 @@ class Service:
             "hangup": self._action,
             "open": self._open,
             "reload": self._reload_now,
+            "privacy": self._privacy,
         }
         handler = handlers.get(command)
         if handler is None:
@@ -172,6 +173,16 @@ class Service:
     async def _open(self, args: Mapping[str, Any]) -> dict[str, Any]:
         self.node.open_door(str(args.get("door", "")))
         return {}
+
+    async def _privacy(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        state = args.get("state")
+        if state not in ("on", "off", None):
+            raise UsageError("privacy is on or off: say which")
+        if state is not None:
+            await self.node.set_privacy(state == "on")
+        on = self.node.private
+        told = "privacy is on: camera and microphone are shut" if on else "privacy is off: camera and microphone work"
+        return {"result": told, "on": on}
 
     async def _reload_now(self, args: Mapping[str, Any]) -> dict[str, Any]:
         if self.node.in_call:

@@ -13,7 +13,9 @@ def status_line(status: Mapping[str, Any]) -> str:
     if channel["state"] == "joined":
         words[0] = f"on {channel['name']}, {_count(channel['peers'], 'other')} here"
     words.append({"idle": "no call"}.get(call["state"], f"call {call['state']}"))
-    if video["state"] == "live":
+    if status.get("privacy"):
+        words.append("privacy on: camera and microphone are shut")
+    elif video["state"] == "live":
         words.append(f"{video['source']} {video['fps']:.0f} fps to {_count(video['viewers'], 'viewer')}")
     else:
         words.append(f"video {video['state']}")

@@ -45,6 +45,10 @@ class Report(Protocol):
         """It does not work for now, and mends itself: `reason` is for people."""
         ...
 
+    def off(self, reason: str) -> None:
+        """It does nothing, as somebody wants: no fault."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -74,6 +78,9 @@ class _Report:
 
     def down(self, reason: str) -> None:
         self._supervisor._set(self._name, PartState.DEGRADED, reason)
+
+    def off(self, reason: str) -> None:
+        self._supervisor._set(self._name, PartState.OFF, reason)
 
 
 class Supervisor:

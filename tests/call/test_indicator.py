@@ -23,3 +23,5 @@ from edge_node.call.indicator import Indicator, choose
 )
 def test_the_most_important_first(fault: bool, online: bool, phase: Phase, peers: int, shown: Indicator) -> None:
     assert choose(fault=fault, online=online, phase=phase, peers=peers) is shown
+    private = Indicator.RINGING if shown is Indicator.RINGING else Indicator.PRIVATE
+    assert choose(fault=fault, online=online, phase=phase, peers=peers, private=True) is private

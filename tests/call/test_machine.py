@@ -6,7 +6,7 @@ import pytest
 
 from edge_node.call.effects import Audit, CallView, DescribeTo, Phase, ReleaseDoor, StateChanged
 from edge_node.call.events import Action, ChannelDown, ChannelUp, DoorOutcome, PeerJoined
-from edge_node.call.machine import MAX_PEERS, CallConfig
+from edge_node.call.machine import MAX_PEERS, CallConfig, CallMachine
 from edge_node.call.messages import Reason
 from edge_node.call.policy import DoorPolicy
 from tests.support.call_driver import AT, Driver, error, state
@@ -440,6 +440,10 @@ def test_mute() -> None:
     assert d.machine.view.muted
     d.press("mute")
     assert d.machine.view == CallView(Phase.RINGING, "c2", None, None, 1000.0, muted=False)
+    for action, muted in (("mute:on", True), ("mute:on", True), ("mute:off", False)):
+        d.press(action)
+        assert d.machine.view.muted is muted
+    assert CallMachine(CallConfig("door", "Door"), muted=True).view.muted
 
 
 @pytest.mark.parametrize("action", ["answer", "hangup", "nonsense"])

@@ -79,8 +79,9 @@ def test_the_status_light_follows_the_state_and_shows_it_again_when_the_panel_re
     assert rig.panel.shown == [("status", "online")]
     rig.outputs.condition(fault=False, online=True, peers=2)
     rig.outputs.condition(fault=False, online=True, peers=3)
+    rig.outputs.call_changed(CallView(Phase.ACTIVE, "c", "resident-a"))
     rig.outputs.call_changed(CallView(Phase.ACTIVE, "c", "resident-a", muted=True))
-    assert rig.panel.shown[1:] == [("status", "somebody_here"), ("status", "in_call")]
+    assert rig.panel.shown[1:] == [("status", "somebody_here"), ("status", "in_call"), ("status", "private")]
     assert rig.gate.in_call and rig.gate.muted
     rig.outputs.panel_gone()
     rig.outputs.call_changed(CallView())
