@@ -1,0 +1,84 @@
+"""Packets that are missing, asked for again until they come or are given up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+REPEAT_S = 0.05
+"""A lost repair is asked for again this soon; measured: with 40 to 50 ms all freezes at 5 % loss went away."""
+REPEAT_PER_RTT = 1.25
+PATIENCE_S = 0.4
+PATIENCE_PER_RTT = 2.5
+"""Time for a second repair when the first is lost, however far the sender."""
+MAX_PATIENCE_S = 1.0
+MAX_ASKED = 250
+"""Numbers in one question: at most 1000 bytes of RTCP (RFC 4585 section 6.2.1)."""
+RTT_GAIN = 0.125
+
+
+@dataclass(slots=True)
+class _Hole:
+    since: float
+    asked_at: float | None = None
+    asks: int = 0
+
+
+class Holes:
+    """Missing sequence numbers, unwrapped, in rising order. The caller bounds how many are open."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, _Hole] = {}
+        self.rtt_s: float | None = None
+        """From a question to its repair, smoothed; None before the first."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def repeat_s(self) -> float:
+        return max(REPEAT_S, REPEAT_PER_RTT * (self.rtt_s or 0.0))
+
+    @property
+    def patience_s(self) -> float:
+        return min(MAX_PATIENCE_S, max(PATIENCE_S, PATIENCE_PER_RTT * (self.rtt_s or 0.0)))
+
+    def open(self, first: int, stop: int, now: float) -> None:
+        """The packets from `first` up to, not with, `stop` did not come; all higher than any before."""
+        for number in range(first, stop):
+            self._open[number] = _Hole(now)
+
+    def fill(self, number: int, now: float) -> None:
+        """A packet came after all."""
+        hole = self._open.pop(number, None)
+        # Asked twice, it answers nobody knows which question (Karn's algorithm); the longer time is safe at first.
+        if hole is not None and hole.asks and (hole.asks == 1 or self.rtt_s is None):
+            took = now - hole.since
+            self.rtt_s = took if self.rtt_s is None else self.rtt_s + RTT_GAIN * (took - self.rtt_s)
+
+    def forget(self, stop: int) -> int:
+        """Gives up all below `stop`; returns how many there were."""
+        gone = [number for number in self._open if number < stop]
+        for number in gone:
+            del self._open[number]
+        return len(gone)
+
+    def expired(self, now: float) -> int | None:
+        """The highest number that was waited for long enough."""
+        return max((n for n, hole in self._open.items() if hole.since + self.patience_s <= now), default=None)
+
+    def ask(self, now: float) -> tuple[int, ...]:
+        """The numbers to ask for now, the oldest first."""
+        due = [(n, hole) for n, hole in self._open.items() if self._due(hole) <= now][:MAX_ASKED]
+        for _, hole in due:
+            hole.asked_at = now
+            hole.asks += 1
+        return tuple(number for number, _ in due)
+
+    def _due(self, hole: _Hole) -> float:
+        return hole.since if hole.asked_at is None else hole.asked_at + self.repeat_s
+
+    @property
+    def deadline(self) -> float | None:
+        """When to ask again, or to give up."""
+        times = [min(self._due(hole), hole.since + self.patience_s) for hole in self._open.values()]
+        return min(times, default=None)
