@@ -11,45 +11,43 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge_node.dsp.concealment import FADE, MS, Concealer
+from edge_node.dsp.delay_target import DelayTarget
 from edge_node.dsp.pcm import RATE, Pcm, saturate, silence
+from edge_node.dsp.speed import SpeedControl
 
-MS = RATE // 1000
-FADE = 5 * MS
-"""Length of every fade: short enough not to be heard as one, long enough not to click."""
-START_TARGET_MS = 60
-TRUSTED_PACKETS = 100
-"""So many packets (2 s) tell the jitter well enough to go below START_TARGET_MS."""
-MIN_TARGET_MS = 40
-MAX_TARGET_MS = 200
-LIVE_MS = 200
-"""More than this above the target is thrown away to be live again."""
+LIVE = 200 * MS
+"""More than this above the target is thrown away at once."""
+BEHIND = 35 * MS
+BEHIND_FOR = RATE
+"""So much above the target for a whole second is thrown away, too: a delay that came must go."""
+SHORT = 15 * MS
+"""A gap is used to hold more when the level is so far below its target."""
+QUIET = 160
+"""-46 dBFS: a block this quiet may be left out, or played twice, unheard."""
 MAX_PACKETS = 100
 """2 s of 20 ms packets; overflow rule: the oldest goes."""
 JUMP = 2 * RATE
 """A timestamp this far from the last one starts a new timeline (a sender that restarted)."""
-TARGET_PER_JITTER = 5.0
-"""Underruns stay rare when the buffer covers five times the mean deviation (simulated: facts/audio.md, section 3)."""
-UNDERRUN_STEP_MS = 20.0
-EASE_MS_PER_S = 0.5
-"""How fast the extra delay after an underrun is given back."""
-SMOOTH_S = 5.0
-"""Time constant of the level that steers the speed: a quicker one would follow the jitter."""
-DEADBAND = 10 * MS
-STEER_EVERY = 2
-"""One sample more or less in every second 10 ms block is 1042 ppm: more than any two clocks differ, and inaudible."""
+LATE_IN_A_ROW = 25
+"""So many late packets in a row (0.5 s) are no late packets: the timestamps have jumped back."""
+STANDING = 5
+"""So many packets in a row with one timestamp: the sender does not count, and its packets are taken as they come."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlayoutStats:
-    """What a playout buffer has seen; times in milliseconds, the rest are counts since the start."""
+    """What a playout buffer has seen; times in milliseconds, speed in ppm, the rest are counts since the start."""
 
     level_ms: float
     target_ms: float
+    speed_ppm: float
     received: int
     late: int
     duplicates: int
     overflow: int
     concealed: int
+    gaps: int
     underruns: int
     skips: int
     restarts: int
@@ -62,79 +60,105 @@ class PlayoutBuffer:
         self._packets: dict[int, Pcm] = {}
         self._last_pts: int | None = None
         """The timestamp pushed last, unwrapped: it counts on where the 32 bits of RTP start over."""
+        self._still = 0
+        self._late_run = 0
         self._next: int | None = None
-        """The timestamp to be played next; None while the buffer fills."""
-        self._first_push = 0.0
+        """The timestamp to be played next; None before the first."""
         self._end = 0
-        self._transit: float | None = None
-        self._jitter_ms = 0.0
-        self._extra_ms = 0.0
-        self._eased_at: float | None = None
-        self._error = 0.0
-        self._pulls = 0
-        self._tail = silence(0)
-        """What was played last, to fade out from."""
-        self._fade_in = True
+        self._waits_since: float | None = None
+        """While the buffer fills: when the first packet of what it holds came."""
+        self._filling = True
+        self._dry_at: float | None = None
+        """When there was nothing to play any more, until the next packet tells why."""
+        self._pulled_at = 0.0
+        self._steady: int | None = None
+        """The level without its saw: as the newest packet found it, less half that packet."""
+        self._behind = 0
+        self._again: Pcm | None = None
+        """A quiet block that is played once more."""
+        self._whole = True
+        """The sample played last was not concealed."""
+        self._delay = DelayTarget()
+        self._speed = SpeedControl()
+        self._concealer = Concealer()
         self._received = self._late = self._duplicates = self._overflow = 0
-        self._concealed = self._underruns = self._skips = self._restarts = 0
+        self._concealed = self._gaps = self._underruns = self._skips = self._restarts = 0
 
     @property
     def target(self) -> int:
         """How much to hold, from how unsteadily packets came so far."""
-        wanted = MIN_TARGET_MS + TARGET_PER_JITTER * self._jitter_ms + self._extra_ms
-        floor = START_TARGET_MS if self._received < TRUSTED_PACKETS else MIN_TARGET_MS
-        return int(min(MAX_TARGET_MS, max(floor, wanted)) * MS)
+        return self._delay.samples
 
     @property
     def level(self) -> int:
         """How much is held ahead of what is played next."""
-        if not self._packets:
-            return 0
-        return self._end - (self._next if self._next is not None else min(self._packets))
+        return self._end - self._first() if self._packets else 0
+
+    @property
+    def playing(self) -> int | None:
+        """The timestamp that is played next; None while the buffer fills."""
+        return None if self._filling else self._next
+
+    @property
+    def gaps(self) -> int:
+        """How often the sound was broken off."""
+        return self._gaps
 
     def stats(self) -> PlayoutStats:
         """All counters, and the level now."""
         return PlayoutStats(
-            self.level / MS, self.target / MS, self._received, self._late, self._duplicates, self._overflow,
-            self._concealed, self._underruns, self._skips, self._restarts,
+            self.level / MS, self._delay.ms, self._speed.ppm, self._received, self._late, self._duplicates,
+            self._overflow, self._concealed, self._gaps, self._underruns, self._skips, self._restarts,
         )  # fmt: skip
 
     def push(self, pts: int, pcm: Pcm, now: float) -> None:
         """A packet that starts at sample `pts` (any origin; RTP's 32 bits may wrap), received at `now` seconds."""
         self._received += 1
-        pts = self._unwrap(pts)
-        self._measure(pts, now)
-        if not self._packets:
-            self._first_push = now
-        if self._next is not None and pts + len(pcm) <= self._next:
-            self._late += 1
+        if len(pcm) == 0:
             return
+        pts = self._unwrap(pts)
+        self._delay.measure(pts, now)
+        if self._is_late(pts, pcm):
+            return
+        self._tell_why_dry(pts, now)
         if pts in self._packets:
             self._duplicates += 1
             return
+        if not self._packets:
+            self._waits_since = now
+            self._end = pts
         self._packets[pts] = pcm
-        end = pts + len(pcm)
-        self._end = end if len(self._packets) == 1 else max(self._end, end)
+        self._end = max(self._end, pts + len(pcm))
+        if self._next is not None and not self._filling:
+            since_pull = min(len(pcm), int(max(0.0, now - self._pulled_at) * RATE))
+            self._steady = pts + len(pcm) // 2 - self._next - since_pull
         if len(self._packets) > MAX_PACKETS:
             del self._packets[min(self._packets)]
             self._overflow += 1
 
     def pull(self, frames: int, now: float) -> Pcm:
-        """The next `frames` samples to play: sound, a fade where something is missing, or silence."""
-        self._ease(now)
-        if self._next is None and not self._primed(now):
-            return self._faded_out(frames)
-        if self._next is None:
-            self._next = min(self._packets)
-        if self.level > self.target + LIVE_MS * MS:
+        """The next `frames` samples to play: sound, its continuation where something is missing, or silence."""
+        self._delay.ease(now)
+        self._pulled_at = now
+        if (again := self._again) is not None and len(again) == frames:
+            self._again = None
+            return again
+        if self._filling and not self._filled(now):
+            return self._concealer.missing(frames)
+        over = self.level - self.target
+        if self._too_late(over, frames):
             return self._skip(frames)
-        taken = frames + self._steer(frames)
-        if self.level < taken:
-            return self._underrun(frames)
+        steady = self.level if self._steady is None else self._steady
+        taken = frames + self._speed.step(steady - self.target, frames)
+        if self.level < taken or (over < -SHORT and self._ahead(taken) < taken):
+            return self._dry(frames, now)
         block = self._take(taken)
         if taken != frames:
             block = saturate(np.interp(np.linspace(0, taken - 1, frames), np.arange(taken), block))
-        return self._played(block)
+        self._use_quiet(block)
+        return block
+
+    # What comes in
 
     def _unwrap(self, pts: int) -> int:
         last = self._last_pts
@@ -144,42 +168,82 @@ class PlayoutBuffer:
         step = (pts - last + 2**31) % 2**32 - 2**31
         if abs(step) > JUMP:
             self._restart()
+        self._still = self._still + 1 if step == 0 else 0
         self._last_pts = last + step
-        return self._last_pts
+        return self._last_pts if self._still < STANDING else max(self._end, self._next or 0)
 
     def _restart(self) -> None:
         self._restarts += 1
         self._packets.clear()
-        self._next = None
-        self._transit = None
+        self._next = self._dry_at = None
+        self._filling = True
+        self._late_run = 0
+        self._delay.restart()
 
-    def _measure(self, pts: int, now: float) -> None:
-        """Mean deviation of the packets' transit time (RFC 3550 section 6.4.1)."""
-        transit = now * 1000.0 - pts / MS
-        if self._transit is not None:
-            self._jitter_ms += (abs(transit - self._transit) - self._jitter_ms) / 16.0
-        self._transit = transit
-
-    def _primed(self, now: float) -> bool:
-        if not self._packets:
+    def _is_late(self, pts: int, pcm: Pcm) -> bool:
+        if self._next is None or pts + len(pcm) > self._next:
+            self._late_run = 0
             return False
-        return self.level >= self.target or (now - self._first_push) * RATE >= self.target
+        self._late += 1
+        self._late_run += 1
+        if self._late_run > LATE_IN_A_ROW:
+            self._restart()
+            return False
+        self._delay.late((self._next - pts) / MS)
+        return True
 
-    def _ease(self, now: float) -> None:
-        if self._eased_at is not None:
-            self._extra_ms = max(0.0, self._extra_ms - EASE_MS_PER_S * (now - self._eased_at))
-        self._eased_at = now
+    def _tell_why_dry(self, pts: int, now: float) -> None:
+        """The first packet after an underrun: it was late, or its sender had been silent."""
+        if self._dry_at is None or self._next is None:
+            return
+        late = (now - self._dry_at) * RATE - (pts - self._next)
+        self._dry_at = None
+        if late > 0:
+            self._underruns += 1
+            self._delay.late(late / MS)
 
-    def _steer(self, frames: int) -> int:
-        """One sample more or less where the level has long been off its target."""
-        self._error += (self.level - self.target - self._error) * frames / (SMOOTH_S * RATE)
-        self._pulls += 1
-        if self._pulls % STEER_EVERY or abs(self._error) < DEADBAND:
-            return 0
-        return 1 if self._error > 0 else -1
+    # What goes out
+
+    def _first(self) -> int:
+        """Where the sound that is held begins."""
+        if not self._filling and self._next is not None:
+            return self._next
+        oldest = min(self._packets)
+        return oldest if self._next is None else max(oldest, self._next)
+
+    def _filled(self, now: float) -> bool:
+        if not self._packets or self._waits_since is None:
+            return False
+        if self.level < self.target and (now - self._waits_since) * RATE < self.target:
+            return False
+        start = self._first()
+        live = self._end - self.target
+        if start < live - BEHIND:  # packets that came in a burst
+            self._skips += 1
+            start = live
+            self._forget_before(start)
+        self._next = start
+        self._filling = False
+        self._steady = None
+        self._speed.settle()
+        return True
+
+    def _ahead(self, frames: int) -> int:
+        """How many of the next `frames` samples have come, up to the first that is missing."""
+        assert self._next is not None
+        at, stop = self._next, self._next + frames
+        for pts in sorted(p for p in self._packets if p < stop):
+            if pts > at:
+                break
+            at = max(at, pts + len(self._packets[pts]))
+        return min(at, stop) - self._next
+
+    def _too_late(self, over: int, frames: int) -> bool:
+        self._behind = self._behind + frames if over > BEHIND else 0
+        return over > LIVE or self._behind >= BEHIND_FOR
 
     def _take(self, frames: int) -> Pcm:
-        """Cuts the next `frames` samples out of the packets; a gap is faded over."""
+        """Cuts the next `frames` samples out of the packets; a gap is concealed."""
         assert self._next is not None
         start, stop = self._next, self._next + frames
         block = silence(frames)
@@ -189,76 +253,71 @@ class PlayoutBuffer:
             low, high = max(pts, start), min(pts + len(pcm), stop)
             block[low - start : high - start] = pcm[low - pts : high - pts]
             known[low - start : high - start] = True
-            if pts + len(pcm) <= stop:
-                del self._packets[pts]
+        self._forget_before(stop)
         self._next = stop
-        return self._risen(block) if known.all() else self._conceal(block, known)
+        if known.all():
+            self._whole = True
+            return self._concealer.sound(block)
+        return self._mend(block, known)
 
-    def _conceal(self, block: Pcm, known: npt.NDArray[np.bool_]) -> Pcm:
-        """Fades out where a gap begins, and in where it ends."""
+    def _mend(self, block: Pcm, known: npt.NDArray[np.bool_]) -> Pcm:
         self._concealed += int(np.count_nonzero(~known))
         edges = np.flatnonzero(np.diff(known)) + 1
-        parts = np.split(block, edges)
-        missing = np.split(~known, edges)
-        done: list[Pcm] = []
-        for part, gone in zip(parts, missing, strict=True):
-            if gone[0]:
-                before = np.concatenate((self._tail, *done))
-                done.append(_fade_from(before, len(part)) if not self._fade_in else part)
-                self._fade_in = True
+        done = []
+        for part, there in zip(np.split(block, edges), np.split(known, edges), strict=True):
+            if there[0]:
+                done.append(self._concealer.sound(part))
             else:
-                done.append(self._risen(part))
+                self._gaps += self._whole
+                done.append(self._concealer.missing(len(part)))
+            self._whole = bool(there[0])
         return np.concatenate(done)
 
-    def _underrun(self, frames: int) -> Pcm:
-        """Plays what is left with a fade, then fills up again, holding a little more than before."""
-        self._underruns += 1
-        self._extra_ms = min(self._extra_ms + UNDERRUN_STEP_MS, float(MAX_TARGET_MS))
-        left = self._take(self.level) if self.level > 0 else silence(0)
-        self._next = None
-        self._error = 0.0
-        rest = _fade_from(np.concatenate((self._tail, left)), frames - len(left))
-        self._tail = silence(0)
-        self._fade_in = True
-        return np.concatenate((left, rest))
+    def _dry(self, frames: int, now: float) -> Pcm:
+        """Plays what is left before the gap, then holds on until there is enough again."""
+        ahead = self._ahead(frames)
+        left = self._take(ahead) if ahead else silence(0)
+        self._gaps += self._whole
+        self._whole = False
+        self._filling = True
+        self._behind = 0
+        self._waits_since = now
+        if not self._packets:
+            self._dry_at = now
+        return np.concatenate((left, self._concealer.missing(frames - len(left))))
 
     def _skip(self, frames: int) -> Pcm:
         """Jumps to the target's distance from live, fading from what would have come to what comes instead."""
         self._skips += 1
-        self._error = 0.0
-        old = self._take(FADE)
-        self._next = self._end - self.target
-        for pts in [p for p, pcm in self._packets.items() if p + len(pcm) <= self._next]:
-            del self._packets[pts]
+        self._behind = 0
+        self._speed.settle()
+        self._steady = None
+        old = self._take(min(FADE, frames))
+        self._next = max(self._next or 0, self._end - self.target)
+        self._forget_before(self._next)
         new = self._take(frames).astype(np.float64)
-        rise = np.linspace(0.0, 1.0, min(FADE, frames))
-        new[: len(rise)] = new[: len(rise)] * rise + old[: len(rise)] * (1.0 - rise)
-        return self._played(saturate(new))
+        rise = np.linspace(0.0, 1.0, len(old))
+        new[: len(rise)] = new[: len(rise)] * rise + old * (1.0 - rise)
+        return saturate(new)
 
-    def _faded_out(self, frames: int) -> Pcm:
-        """Silence, after the last of what was played has died away."""
-        block = _fade_from(self._tail, frames)
-        self._tail = silence(0)
-        self._fade_in = True
-        return block
+    def _use_quiet(self, block: Pcm) -> None:
+        """Where nothing is to be heard, a block more or less corrects the level at once."""
+        error, frames = self._speed.error, len(block)
+        if 2 * abs(error) < 3 * frames or int(np.abs(block.astype(np.int32)).max()) > QUIET:
+            return
+        if error < 0:
+            self._again = block
+            self._shifted(frames)
+        else:
+            assert self._next is not None
+            self._next = min(self._end, self._next + frames)
+            self._forget_before(self._next)
+            self._shifted(-frames)
 
-    def _played(self, block: Pcm) -> Pcm:
-        self._tail = block[-FADE:]
-        return block
+    def _shifted(self, samples: int) -> None:
+        self._speed.shifted(samples)
+        self._steady = None  # until the next packet tells
 
-    def _risen(self, block: Pcm) -> Pcm:
-        """The block, faded in when there was silence before it."""
-        if not self._fade_in or len(block) == 0:
-            return block
-        self._fade_in = False
-        rise = np.ones(len(block))
-        rise[:FADE] = np.linspace(0.0, 1.0, FADE)[: len(block)]
-        return saturate(block * rise)
-
-
-def _fade_from(before: Pcm, frames: int) -> Pcm:
-    """The mirror of what was played last, dying away: no step in it, no echo after it."""
-    block = np.zeros(frames)
-    mirror = before[::-1][: min(FADE, frames)]
-    block[: len(mirror)] = mirror * np.linspace(1.0, 0.0, FADE)[: len(mirror)]
-    return saturate(block)
+    def _forget_before(self, pts: int) -> None:
+        for gone in [p for p, pcm in self._packets.items() if p + len(pcm) <= pts]:
+            del self._packets[gone]

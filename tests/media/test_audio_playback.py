@@ -101,7 +101,7 @@ async def test_only_the_allowed_are_heard_and_the_others_stay_live() -> None:
         await eventually(lambda: not a.waiting and not b.waiting)
         assert strongest_hz(heard(playback, 10)) == pytest.approx(1500, abs=20)
         levels = [stats.level_ms for _, stats in playback.stats()]
-        assert levels == [100.0, 100.0], "the one who is not heard is played to nobody"
+        assert levels[0] == levels[1] < 200, "the one who is not heard is played to nobody"
         playback.allow(set())
         assert not heard(playback, 2).any()
         assert playback.playout_ms is None

@@ -1,0 +1,71 @@
+"""How much sound to hold back, from how unsteadily packets come."""
+
+from __future__ import annotations
+
+from edge_node.dsp.pcm import RATE
+
+START_MS = 60.0
+MIN_MS = 40.0
+MAX_MS = 200.0
+BASE_MS = 22.0
+PER_JITTER = 8.0
+"""Of 30,000 packets (10 min) with exponential delay about one in all is later than eight times the mean, plus BASE_MS:
+a held level of L covers a delay of L - 10 ms (half a packet) + the mean."""
+TRUSTED_PACKETS = 100
+"""So many packets (2 s) tell the jitter well enough to hold less than START_MS."""
+MEMORY_PACKETS = 128
+PRIOR_PACKETS = 6
+"""So many packets' worth of the usual jitter is believed in before the first one."""
+MAX_DEVIATION_MS = 200.0
+"""A timestamp that jumped is no jitter."""
+EASE_MS_PER_S = 0.5
+"""How fast the target falls: slower than the speed control may follow."""
+LATE_STEP_MS = 20.0
+
+
+class DelayTarget:
+    """measure() each packet, late() each that came too late to be played; `samples` is what to hold."""
+
+    def __init__(self) -> None:
+        self._transit_ms: float | None = None
+        self._jitter_ms = (START_MS - BASE_MS) / PER_JITTER
+        self._packets = 0
+        self._held_ms = START_MS
+        self._eased_at: float | None = None
+
+    @property
+    def ms(self) -> float:
+        """The target, MIN_MS to MAX_MS."""
+        return min(MAX_MS, max(self._floor_ms(), self._held_ms))
+
+    @property
+    def samples(self) -> int:
+        return int(self.ms * RATE / 1000)
+
+    def measure(self, pts: int, now: float) -> None:
+        """A packet whose first sample is number `pts` came at `now` seconds."""
+        transit_ms = now * 1000.0 - pts * 1000.0 / RATE
+        if self._transit_ms is not None:
+            self._packets += 1
+            deviation_ms = min(MAX_DEVIATION_MS, abs(transit_ms - self._transit_ms))  # RFC 3550 section 6.4.1
+            self._jitter_ms += (deviation_ms - self._jitter_ms) / min(PRIOR_PACKETS + self._packets, MEMORY_PACKETS)
+        self._transit_ms = transit_ms
+        wanted_ms = min(MAX_MS, BASE_MS + PER_JITTER * self._jitter_ms)
+        self._held_ms = max(wanted_ms, self._held_ms)
+
+    def late(self, by_ms: float) -> None:
+        """A packet came too late for the sound held: hold more from now on."""
+        self._held_ms = min(MAX_MS, self.ms + min(by_ms, LATE_STEP_MS))
+
+    def ease(self, now: float) -> None:
+        """Time passes: what was held because of the past is given back, slowly."""
+        if self._eased_at is not None:
+            self._held_ms = max(MIN_MS, self._held_ms - EASE_MS_PER_S * max(0.0, now - self._eased_at))
+        self._eased_at = now
+
+    def restart(self) -> None:
+        """Timestamps start over; the network is the same."""
+        self._transit_ms = None
+
+    def _floor_ms(self) -> float:
+        return MIN_MS if self._packets >= TRUSTED_PACKETS else START_MS
