@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from edge_node.rtp.packetize import Unit
+
     Pcm = npt.NDArray[np.int16]
     """Mono PCM at SAMPLE_RATE: shape (frames,), int16."""
 
@@ -48,12 +50,15 @@ class AccessUnit:
     """One coded H.264 picture in Annex B form, SPS and PPS in front of every keyframe.
 
     `timestamp` counts VIDEO_CLOCK ticks from an arbitrary start and grows; `captured_at` is Clock.monotonic() seconds.
+    `decode_as` is set for what browsers cannot be given as it is: `hevc`, `mjpeg`, or `h264` with B-frames, whose
+    timestamps are those of showing while pictures come in the order of decoding.
     """
 
     data: bytes
     keyframe: bool
     timestamp: int
     captured_at: float
+    decode_as: str | None = None
 
 
 class Demand(Protocol):
@@ -117,6 +122,31 @@ class ViewableTrack(Protocol):
     def subscribe(self, mime_type: str) -> Any: ...
 
 
+class UnitSink(Protocol):
+    """A sender that takes what a DirectView gives, on the event loop, the moment it comes."""
+
+    def take(self, unit: Unit, timestamp: int) -> bool:
+        """The next unit, `timestamp` in ticks of its codec's RTP clock; False: it is behind and will pump()."""
+        ...
+
+    def ended(self) -> None:
+        """The view ended."""
+        ...
+
+
+@runtime_checkable
+class DirectView(Protocol):
+    """A view that can do without recv(): no task wakes for it."""
+
+    def attach(self, sink: UnitSink) -> None:
+        """Gives all to this sink from now on, what waits first."""
+        ...
+
+    def pump(self) -> None:
+        """The sink is no longer behind: gives it what waits."""
+        ...
+
+
 # Sound
 
 
@@ -139,6 +169,23 @@ class AudioSink(Protocol):
 
     async def run(self, pull: Callable[[int], Pcm]) -> None:
         """Calls pull(frames) for each block until cancelled. Raises DeviceLost or DeviceMissing."""
+        ...
+
+
+class EchoCanceller(Protocol):
+    """Takes what the speaker plays out of what the microphone hears; both must run on one clock."""
+
+    @property
+    def label(self) -> str:
+        """`livekit` or `speexdsp`."""
+        ...
+
+    def process(self, captured: Pcm, played: Pcm) -> Pcm:
+        """The block without the echo; both of BLOCK_FRAMES, of the same callback. Never waits; raises when broken."""
+        ...
+
+    def set_delay(self, delay_ms: float) -> None:
+        """The echo of a block begins about this long after it was played."""
         ...
 
 
