@@ -2,15 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 # Congestion starts before the estimate is reached; packet headers and repairs need their share.
 HEADROOM = 0.85
-# No estimate (REMB) comes in the first 4-5 s of a viewer, so a stream begins low and climbs by itself.
+# No estimate (REMB) comes in the first 4-5 s of a viewer, so a stream begins low and climbs by itself. A keyframe of
+# a stream at 0.5-0.8 Mbit/s passes a path of 1 Mbit/s in 0.2 s; at 2 Mbit/s the first picture came after 8 s.
 START_SHARE = 0.4
+START_MOST_KBPS = 800
 RAMP_S = 4.0
+BEHIND_SHARE = 0.5
+"""A viewer whose path carries less than this share of what the next one's does may be left behind."""
+MOST_BEHIND = 3
+"""One in this many viewers may be left behind, at least one of two."""
+# The loss in a receiver report (RFC 3550) above which Google's congestion control gives way.
+LOSS_HEAVY = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRate:
+    """What one encoder should aim at for all; `behind` are the indexes of the viewers that cannot take that much."""
+
+    kbps: int
+    behind: frozenset[int] = frozenset()
+
+
+def shared_rate(asked_kbps: Sequence[int]) -> SharedRate:
+    """The policy for one encoder that several viewers watch, each on a path of its own (at least one; kbit/s).
+
+    A viewer alone is obeyed. Of several the narrowest path counts, as long as it is not far from the others: going a
+    little lower costs them little. One that carries less than half of the next one's does not count: after a dip an
+    estimate (REMB) takes half a minute to recover, and everybody would suffer so long. At most a third of the viewers,
+    of two one, are left behind like that; they are `behind` and have to be thinned: each gets what its own path
+    carries, to the next keyframe at worst. When more paths than that are narrow, it is the source that is too fast,
+    and the narrowest that still counts is obeyed.
+    """
+    order = sorted(range(len(asked_kbps)), key=lambda index: asked_kbps[index])
+    allowed = max(1, len(order) // MOST_BEHIND) if len(order) > 1 else 0
+    cut = 0
+    for rank in range(1, allowed + 1):
+        if asked_kbps[order[rank - 1]] < BEHIND_SHARE * asked_kbps[order[rank]]:
+            cut = rank
+    return SharedRate(asked_kbps[order[cut]], frozenset(order[:cut]))
+
+
+def shared_kbps(asked_kbps: Sequence[int]) -> int:
+    """The rate of shared_rate()."""
+    return shared_rate(asked_kbps).kbps
+
+
+def after_loss(sent_kbps: float, fraction_lost: float) -> int | None:
+    """What a path seems to carry by a receiver report (fraction 0 to 1) while no estimate has come yet.
+
+    None while the loss says nothing: below LOSS_HEAVY a lossy radio is as likely as a full queue.
+    """
+    if fraction_lost < LOSS_HEAVY:
+        return None
+    # Twice as careful as what arrived: the queue that overflowed has to empty as well.
+    return int(sent_kbps * (1 - fraction_lost) * (1 - fraction_lost / 2))
 
 
 class BitrateControl:
-    """Begins at START_SHARE of the ceiling, climbs to it within RAMP_S, obeys the viewers' paths; all in kbit/s."""
+    """Begins low, climbs to the ceiling within RAMP_S, obeys the viewers' paths; all in kbit/s."""
 
     def __init__(self, floor_kbps: int, ceiling_kbps: int) -> None:
         self._floor = floor_kbps
@@ -33,13 +87,14 @@ class BitrateControl:
         self._path = None
 
     def path_carries(self, kbps: int) -> None:
-        """The narrowest of the viewers' paths carries about this much."""
+        """The viewers' paths, as shared_rate() sees them, carry about this much."""
         self._path = kbps
 
     def target_kbps(self, now: float) -> int:
         """What to encode at, between floor and ceiling."""
         climbed = 1.0 if self._begun_at is None else min(1.0, max(0.0, now - self._begun_at) / RAMP_S)
-        target = self._ceiling * (START_SHARE + (1 - START_SHARE) * climbed)
+        start = min(START_SHARE * self._ceiling, START_MOST_KBPS)
+        target = start + (self._ceiling - start) * climbed
         if self._path is not None:
             target = min(self._path * HEADROOM, self._ceiling)
         return int(max(self._floor, min(target, self._ceiling)))

@@ -20,6 +20,7 @@ THROTTLED_BITS = {
     18: "throttled_since_boot",
     19: "soft_temperature_limit_since_boot",
 }
+CPU_TICKS = 100  # one second of one core: several readers must not shorten each other's time to nothing
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 TIMEX_BYTES = 512  # more than struct timex needs on any architecture; all zero asks without changing anything
 
@@ -36,6 +37,7 @@ class LinuxProbe:
         self._root = root
         self._state_dir = root if state_dir is None else state_dir
         self._cpu: tuple[int, int] | None = None
+        self._cpu_percent: float | None = None
         # The kernel's clock is this machine's, whatever the root.
         self._ask_clock = ask_clock or (kernel_clock_state if root == Path("/") else lambda: None)
 
@@ -53,25 +55,37 @@ class LinuxProbe:
         }
 
     def cpu_percent(self) -> float | None:
-        """Busy share of all cores since the reading before; None at the first one."""
+        """Busy share of all cores since the reading before; None at the first one, the same again right after one."""
         line = self._text("proc/stat").partition("\n")[0].split()
         if len(line) < 6 or line[0] != "cpu":
             return None
         ticks = [int(word) for word in line[1:9] if word.isdigit()]  # proc(5): guest time is part of user time already
         total, idle = sum(ticks), ticks[3] + ticks[4]
-        before, self._cpu = self._cpu, (total, idle)
-        if before is None or total <= before[0]:
-            return None
-        return round(100.0 * (1 - (idle - before[1]) / (total - before[0])), 1)
+        before = self._cpu
+        if before is not None and total - before[0] < CPU_TICKS:
+            return self._cpu_percent
+        self._cpu = (total, idle)
+        if before is not None:
+            self._cpu_percent = round(100.0 * (1 - (idle - before[1]) / (total - before[0])), 1)
+        return self._cpu_percent
 
     def load_1m(self) -> float | None:
         """Mean number of runnable tasks over a minute."""
         return _number(self._text("proc/loadavg").partition(" ")[0])
 
+    def memory_mb(self) -> float | None:
+        """All memory that the kernel has, in MB (10^6 bytes)."""
+        total_kib = self._memory().get("MemTotal:")
+        return None if not total_kib else round(total_kib * 1024 / 1e6, 1)
+
+    def _memory(self) -> dict[str, int]:
+        """proc/meminfo, in KiB."""
+        lines = (line.split() for line in self._text("proc/meminfo").splitlines())
+        return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
+
     def memory_used_percent(self) -> float | None:
         """What programs could not get, as the kernel estimates it (MemAvailable)."""
-        lines = (line.split() for line in self._text("proc/meminfo").splitlines())
-        sizes = {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
+        sizes = self._memory()
         total, available = sizes.get("MemTotal:"), sizes.get("MemAvailable:")
         if not total or available is None:
             return None

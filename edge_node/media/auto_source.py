@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edge_node.encode_plan.plan import Plan
 from edge_node.errors import DeviceMissing
 from edge_node.ports import Demand, VideoSink, VideoSource
 
@@ -79,6 +80,12 @@ class AutoSource:
     def demand(self) -> Demand | None:
         """That of the source found."""
         return self._inner.demand if self._inner is not None else None
+
+    def set_plan(self, plan: Plan) -> None:
+        """Handed on to a source that takes it."""
+        tell = getattr(self._inner, "set_plan", None)
+        if tell is not None:
+            tell(plan)
 
     @property
     def decoders_opened(self) -> int:

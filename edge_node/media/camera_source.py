@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from edge_node.encode_plan.plan import Plan
+from edge_node.encode_plan.rules import profile_option
 from edge_node.errors import DeviceMissing, SourceLost
 from edge_node.media import h264
 from edge_node.media.source_thread import run_in_thread
@@ -68,24 +69,32 @@ class CameraSource:
         plan: Plan,
         clock: Clock,
         *,
-        buffers: int = 4,
+        buffers: int | None = None,
         library: Callable[[], Library] = picamera2_library,
         stall_s: float = STALL_S,
         first_picture_s: float = FIRST_PICTURE_S,
     ) -> None:
         self._plan = plan
         self._clock = clock
-        self._buffers = buffers
+        self._buffers = plan.buffers if buffers is None else buffers
         self._library = library
         self._stall_s = stall_s
         self._first_picture_s = first_picture_s
         self._inside = False
         self._demand: Demand | None = None
+        self._camera: Any = None
 
     @property
     def demand(self) -> Demand | None:
         """The board's encoder, when it can be asked for keyframes."""
         return self._demand
+
+    def set_plan(self, plan: Plan) -> None:
+        """Another rate at once; another size or encoder with the next run(). From any thread."""
+        before, self._plan = self._plan, plan
+        camera = self._camera
+        if camera is not None and plan.fps != before.fps:
+            camera.set_controls({"FrameRate": plan.fps})
 
     async def run(self, sink: VideoSink) -> None:
         """Delivers until cancelled."""
@@ -102,6 +111,11 @@ class CameraSource:
             self._run_camera(library, sink, stop)
         except IndexError as err:  # picamera2 without a camera
             raise DeviceMissing("no camera module answers: check its ribbon cable, then reboot") from err
+        except PermissionError as err:  # a weak supply shows up like this (raspberrypi/linux#3467)
+            raise SourceLost(
+                "the camera or its encoder may not be used: add the service's user to the group video; "
+                "if it is in it, see `edge-node doctor` for the power supply"
+            ) from err
         except (RuntimeError, OSError) as err:
             raise SourceLost(f"the camera module failed ({err}): check its ribbon cable, end other programs") from err
         finally:
@@ -118,11 +132,13 @@ class CameraSource:
             )
             camera.align_configuration(config)
             camera.configure(config)
+            self._camera = camera
             if self._plan.encoder == "v4l2m2m":
                 self._record(library, camera, sink, stop)
             else:
                 self._capture(camera, sink, stop)
         finally:
+            self._camera = None
             camera.close()
 
     def _record(self, library: Library, camera: Any, sink: VideoSink, stop: threading.Event) -> None:
@@ -183,8 +199,7 @@ def make_encoder(encoder_class: Any, plan: Plan) -> Any:
         "repeat": True,  # SPS and PPS with every keyframe
         "iperiod": asked * plan.fps,
         "framerate": plan.fps,
-        # Main profile at a constant rate hangs the codec of a Zero 2 W (raspberrypi/linux#5360).
-        "profile": "constrained baseline",
+        "profile": profile_option(plan.encoder, plan.profile),
     }
     known = inspect.signature(encoder_class).parameters
     return encoder_class(**{name: value for name, value in wishes.items() if name in known})

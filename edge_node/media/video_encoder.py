@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
@@ -15,50 +14,20 @@ from av.video.reformatter import VideoReformatter
 from edge_node.encode_plan.bitrate import BitrateControl
 from edge_node.encode_plan.pace import FrameLimiter
 from edge_node.encode_plan.plan import Plan, fit
+from edge_node.media.encoders import v4l2m2m
+from edge_node.media.encoders.codec import TIME_BASE, Codec, OpenCodec
+from edge_node.media.encoders.libx264 import open_libx264
 from edge_node.ports import VIDEO_CLOCK, Clock
 
 if TYPE_CHECKING:
-    from av.video.codeccontext import VideoCodecContext
-
     from edge_node.media.packet_queue import Packet
 
 log = logging.getLogger(__name__)
 
-TIME_BASE = Fraction(1, VIDEO_CLOCK)
-# 150 ms at 2 Mbit/s: keyframes of 30 kB instead of 60-130 kB, for 0.8 dB; and the rate follows within half a second.
-VBV_KBIT = 300
 # x264 at a constant rate counts pictures, not time: opened for 30/s it gives half the bit rate to a source of 15/s.
 RATE_OFF = 0.25
 RETRY_S = 5.0
 IDLE_WAIT_S = 5.0
-
-OpenCodec = Callable[[int, int, float, int], "VideoCodecContext"]
-"""open(width_px, height_px, fps, ceiling_kbps): an open H.264 encoder with time base 1/90000."""
-
-
-def open_libx264(width_px: int, height_px: int, fps: float, ceiling_kbps: int) -> VideoCodecContext:
-    """libx264 for conversation: no delay, one thread, constrained baseline, a keyframe only when asked for.
-
-    Opened at its ceiling with maxrate == bit_rate: only a stream opened at a constant rate obeys later changes.
-    """
-    codec = av.CodecContext.create("libx264", "w")
-    codec.width, codec.height, codec.pix_fmt = width_px, height_px, "yuv420p"
-    codec.time_base = TIME_BASE
-    codec.framerate = Fraction(fps).limit_denominator(1000)
-    codec.bit_rate = ceiling_kbps * 1000
-    codec.thread_count = 1
-    codec.options = {
-        "preset": "superfast",
-        "tune": "zerolatency",
-        "profile": "baseline",
-        "maxrate": str(ceiling_kbps * 1000),
-        "bufsize": str(VBV_KBIT * 1000),
-        "forced-idr": "1",
-        "g": "999999",
-        "x264-params": "scenecut=0:annexb=1:repeat-headers=1",
-    }
-    codec.open()
-    return codec
 
 
 class VideoEncoder:
@@ -67,10 +36,8 @@ class VideoEncoder:
     Input: one slot, newest wins, `dropped` counts the others. Output: `on_packet(packet, keyframe)` from the encoder's
     thread, pts counting VIDEO_CLOCK ticks since `origin` (Clock.monotonic() seconds). `measured_fps()` is what the
     source really gives, 0 while unknown. A failing codec is opened again at once; if that fails too, `fault` says so,
-    until another attempt RETRY_S later works.
+    until another attempt RETRY_S later works. Once the board's own encoder has failed, libx264 stands in for it.
     """
-
-    name = "libx264"
 
     def __init__(
         self,
@@ -80,18 +47,21 @@ class VideoEncoder:
         *,
         origin: float = 0.0,
         measured_fps: Callable[[], float] = lambda: 0.0,
-        open_codec: OpenCodec = open_libx264,
+        open_codec: OpenCodec | None = None,
+        open_board: OpenCodec = v4l2m2m.open_v4l2m2m,
     ) -> None:
         self._plan = plan
         self._clock = clock
         self._on_packet = on_packet
         self._origin = origin
         self._open_codec = open_codec
+        self._open_board = open_board
         self._limiter = FrameLimiter(plan.fps)
         self._control = BitrateControl(plan.min_kbps, plan.max_kbps)
         self._measured_fps = measured_fps
         self._reformatter = VideoReformatter()
-        self._codec: VideoCodecContext | None = None
+        self._codec: Codec | None = None
+        self._ceiling_kbps = 0
         self._codec_fps = 0.0
         self._codec_size = (0, 0)
         self._rate_kbps = 0
@@ -108,9 +78,20 @@ class VideoEncoder:
         self.encoded = 0
         self.opened = 0
         self.dropped = 0
+        self.late = 0
         self.fault: str | None = None
+        self.software_instead = False
         self._thread = threading.Thread(target=self._run, name="video-encoder", daemon=True)
         self._thread.start()
+
+    @property
+    def name(self) -> str:
+        """The encoder in use, as in Plan.encoder."""
+        return v4l2m2m.NAME if self._by_board else "libx264"
+
+    @property
+    def _by_board(self) -> bool:
+        return self._plan.encoder == v4l2m2m.NAME and not self.software_instead
 
     @property
     def limited_by_path(self) -> bool:
@@ -124,6 +105,7 @@ class VideoEncoder:
                 return
             if self._slot is not None:
                 self.dropped += 1
+                self.late += 1
             self._slot = (frame, captured_at)
             self._changed.notify()
 
@@ -144,15 +126,16 @@ class VideoEncoder:
             self._keyframe = True
 
     def set_bitrate(self, kbps: int) -> None:
-        """The narrowest viewer's path carries this much; takes effect with the next picture, without a keyframe."""
+        """The viewers' paths carry this much; takes effect with the next picture, without a keyframe."""
         with self._changed:
             self._control.path_carries(kbps)
 
     def set_plan(self, plan: Plan) -> None:
-        """Another size, rate or ceiling: the codec is opened anew for the next picture."""
+        """Takes effect with the next picture; another size, encoder or a higher ceiling open the codec anew."""
         with self._changed:
+            if plan.fps != (self._replanned or self._plan).fps:
+                self._limiter = FrameLimiter(plan.fps)
             self._replanned = plan
-            self._limiter = FrameLimiter(plan.fps)
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Ends the thread; waits at most timeout_s for it."""
@@ -179,9 +162,13 @@ class VideoEncoder:
         self._codec = None
 
     def _take_plan(self) -> None:
-        if self._replanned is not None:
-            self._plan, self._replanned, self._codec = self._replanned, None, None
-            self._control.set_limits(self._plan.min_kbps, self._plan.max_kbps)
+        if self._replanned is None:
+            return
+        before, self._plan, self._replanned = self._plan, self._replanned, None
+        self._control.set_limits(self._plan.min_kbps, self._plan.max_kbps)
+        how = (self._plan.encoder, self._plan.preset)
+        if how != (before.encoder, before.preset) or self._plan.max_kbps > self._ceiling_kbps:
+            self._codec = None
 
     def _encode_or_rebuild(self, frame: av.VideoFrame, captured_at: float, keyframe: bool) -> None:
         if self._clock.monotonic() < self._retry_at:
@@ -194,6 +181,9 @@ class VideoEncoder:
                 log.warning("the video encoder failed (attempt %d): %s", attempt, err)
                 self._codec = None
                 reason = str(err)
+                if self._by_board:
+                    log.warning("the board's encoder is given up, libx264 takes its place")
+                    self.software_instead = True
             else:
                 self.fault = None
                 return
@@ -217,15 +207,23 @@ class VideoEncoder:
             self.encoded += 1
             self._on_packet(packet, packet.is_keyframe)
 
-    def _codec_for(self, frame: av.VideoFrame, now: float) -> VideoCodecContext:
+    def _codec_for(self, frame: av.VideoFrame, now: float) -> Codec:
         size = fit(frame.width, frame.height, self._plan)
         fps = float(min(self._plan.fps, round(self._measured_fps())) or self._plan.fps)
         # Pictures are counted over two seconds before their rate is believed.
         off = abs(fps / self._codec_fps - 1) > RATE_OFF and now - self._opened_at > 2.0 if self._codec_fps else False
         if self._codec is None or size != self._codec_size or off:
-            self._codec = self._open_codec(*size, fps, self._plan.max_kbps)
+            self._codec = self._open(*size, fps)
             self._codec_size, self._codec_fps, self._opened_at = size, fps, now
-            self._rate_kbps = self._plan.max_kbps
+            self._rate_kbps = self._ceiling_kbps = self._plan.max_kbps
             self.opened += 1
-            log.info("video encoder opened: %dx%d at %.0f/s, at most %d kbit/s", *size, fps, self._plan.max_kbps)
+            log.info("%s opened: %dx%d at %.0f/s, at most %d kbit/s", self.name, *size, fps, self._plan.max_kbps)
         return self._codec
+
+    def _open(self, width_px: int, height_px: int, fps: float) -> Codec:
+        ceiling_kbps = self._plan.max_kbps
+        if self._by_board:
+            return self._open_board(width_px, height_px, fps, ceiling_kbps)
+        if self._open_codec is not None:
+            return self._open_codec(width_px, height_px, fps, ceiling_kbps)
+        return open_libx264(width_px, height_px, fps, ceiling_kbps, self._plan.preset)

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import av
 
+from edge_node.encode_plan.governor import Work
 from edge_node.encode_plan.meter import RateMeter
-from edge_node.encode_plan.pace import KeyframeWindow
-from edge_node.encode_plan.plan import Plan, fit
+from edge_node.encode_plan.plan import Plan, Source, fit
 from edge_node.media import h264
+from edge_node.media.encoders.codec import OpenCodec
+from edge_node.media.keyframe_asks import KeyframeAsks
+from edge_node.media.transcode import Judge, Transcode
 from edge_node.media.unit_timeline import UnitTimeline
-from edge_node.media.video_encoder import OpenCodec, VideoEncoder, open_libx264
+from edge_node.media.video_encoder import VideoEncoder
 from edge_node.media.views import VIDEO_TIME_BASE, FanoutTrack
+from edge_node.media.vp8_branch import Vp8Branch
 from edge_node.ports import VIDEO_CLOCK, AccessUnit, Clock, VideoSource
 
 if TYPE_CHECKING:
@@ -42,7 +46,8 @@ class VideoStats:
     """The `video` object of the telemetry sample, with two more counts.
 
     `fps` and `kbps` are of the last two seconds: of the coded stream while it flows, else of the source's pictures.
-    `encodes` counts pictures encoded here, `decodes` the decoders that the source opened.
+    `encodes` counts pictures encoded here, `decodes` the decoders that were opened. `limited_by` says `transcode` while
+    the source's coded pictures have to be decoded and encoded again.
     """
 
     state: VideoState
@@ -67,8 +72,18 @@ class Decodes(Protocol):
     decoders_opened: int
 
 
+@runtime_checkable
+class Replanned(Protocol):
+    """A source that takes another plan while it runs."""
+
+    def set_plan(self, plan: Plan) -> None: ...
+
+
 class VideoPublication:
     """A VideoSink that owns the encoder and `track`.
+
+    With `vp8_plan` the track may be had as VP8 too, one for all viewers that take nothing else. `judge` says whether
+    this board can decode what browsers cannot be given as it is.
 
     Made on the event loop; picture() and unit() may come from any thread, as may request_keyframe() and set_bitrate()
     (the Demand of all viewers together); the rest is called on the loop. A source may stop and another run() begin at
@@ -81,11 +96,12 @@ class VideoPublication:
         clock: Clock,
         source: VideoSource | None = None,
         *,
-        open_codec: OpenCodec = open_libx264,
+        open_codec: OpenCodec | None = None,
+        vp8_plan: Plan | None = None,
+        judge: Judge = lambda codec, width_px, height_px: None,
     ) -> None:
         self.source = source
         self.track = FanoutTrack("video", "video/H264", demand=self, on_viewers_changed=self._viewers_changed)
-        self.track.on_keyframe = self._keyframe_passed
         self._plan = plan
         self._clock = clock
         self._origin = clock.monotonic()
@@ -95,8 +111,10 @@ class VideoPublication:
         self._lock = threading.Lock()
         self._encoder: VideoEncoder | None = None
         self._timeline = UnitTimeline(self._origin)
-        self._window = KeyframeWindow()
-        self._ask_timer: asyncio.TimerHandle | None = None
+        self._asks = KeyframeAsks(clock, self._forward_ask)
+        self.track.on_keyframe = self._asks.served
+        self._transcode = Transcode(self._raw, judge)
+        self._transcoding = False
         self._active = True
         self._wanted = False
         self._coded = False
@@ -107,18 +125,30 @@ class VideoPublication:
         self._arrived = RateMeter()
         self._sent = RateMeter()
         self._keyframes = 0
+        self._vp8: Vp8Branch | None = None
+        if vp8_plan is not None:
+            self._vp8 = Vp8Branch(
+                self.track, vp8_plan, clock, origin=self._origin, measured_fps=self._measured_fps,
+                on_change=self._update_wanted,
+            )  # fmt: skip
+            self.track.alternatives = (self._vp8.track,)
 
     # VideoSink
 
     def picture(self, frame: av.VideoFrame, captured_at: float) -> None:
         """A raw picture: encoded when somebody watches, forgotten otherwise."""
         self._arrive(coded=False)
-        self._size = (frame.width, frame.height)
-        if self._wanted:
-            self._the_encoder().offer(frame, captured_at)
+        self._raw(frame, captured_at)
 
     def unit(self, unit: AccessUnit) -> None:
-        """A coded picture: goes to the viewers untouched."""
+        """A coded picture: goes to the viewers untouched, or is decoded first if it has to be.
+
+        Raises SourceLost, with the reason, when this board cannot decode it.
+        """
+        if unit.decode_as is not None:
+            self._arrive(coded=False, transcoding=True)
+            self._transcode.unit(unit)
+            return
         self._arrive(coded=True)
         if unit.keyframe:
             self._read_size(unit.data)
@@ -132,7 +162,7 @@ class VideoPublication:
 
     def request_keyframe(self) -> None:
         """Merged: at most one in KEYFRAME_WINDOW_S, none forgotten."""
-        self._on_loop(self._ask)
+        self._asks.ask()
 
     def set_bitrate(self, kbps: int) -> None:
         """The narrowest path to a viewer carries about this much."""
@@ -153,8 +183,11 @@ class VideoPublication:
             self._update_wanted()
             self.track.resume()
         else:
+            self._asks.cancel()
             self.track.pause()
             self._update_wanted()
+        if self._vp8 is not None:
+            self._vp8.set_active(active)
 
     def set_plan(self, plan: Plan) -> None:
         """Another plan, for instance because the board is hot."""
@@ -162,13 +195,29 @@ class VideoPublication:
             self._plan = plan
             if self._encoder is not None:
                 self._encoder.set_plan(plan)
+            if isinstance(self.source, Replanned):
+                self.source.set_plan(plan)
+
+    def set_vp8_plan(self, plan: Plan) -> None:
+        """Another plan for the VP8 of viewers without H.264."""
+        if self._vp8 is not None and plan != self._vp8.plan:
+            self._vp8.set_plan(plan)
+
+    def work(self) -> Work:
+        """What is known of the engine to whoever plans for it."""
+        encoder = self._encoder
+        viewers = self._viewers()
+        if encoder is None:
+            return Work(self._source_kind(), viewers)
+        offered = encoder.encoded + encoder.dropped
+        return Work(self._source_kind(), viewers, offered, encoder.late, encoder.software_instead)
 
     def stats(self) -> VideoStats:
         """A snapshot for telemetry."""
         now = self._clock.monotonic()
         flows = self._active and (self._coded or self._wanted)
         width, height = self._picture_size()
-        encoder = self._encoder
+        encoder, vp8 = self._encoder, self._vp8
         return VideoStats(
             state=self._state(now),
             source=self.source.label if self.source is not None else "none",
@@ -177,25 +226,31 @@ class VideoPublication:
             height_px=height,
             fps=round((self._sent if flows else self._arrived).per_second(now), 1),
             kbps=round(self._sent.kbps(now), 1) if flows else 0.0,
-            viewers=self.track.viewers,
+            viewers=self._viewers(),
             keyframes=self._keyframes,
-            dropped_frames=self.track.dropped + (encoder.dropped if encoder is not None else 0),
+            dropped_frames=sum(
+                part.dropped for part in (self.track, encoder, vp8, self._transcode) if part is not None
+            ),
             limited_by=self._limited_by(),
-            encodes=encoder.encoded if encoder is not None else 0,
-            decodes=self.source.decoders_opened if isinstance(self.source, Decodes) else 0,
+            encodes=(encoder.encoded if encoder is not None else 0) + (vp8.encodes if vp8 is not None else 0),
+            decodes=self._decodes(),
         )
 
     @property
     def fault(self) -> str | None:
         """What is wrong with the encoder, as a sentence; None while all is well."""
-        return self._encoder.fault if self._encoder is not None else None
+        faults = (part.fault for part in (self._encoder, self._vp8) if part is not None)
+        return next((fault for fault in faults if fault is not None), None)
 
     async def close(self) -> None:
         """Ends all views and the encoder's thread."""
         self._active = False
         self._update_wanted()
-        self._cancel_ask()
+        self._asks.cancel()
+        if self._vp8 is not None:
+            await self._vp8.close()
         self.track.close()
+        await asyncio.to_thread(self._transcode.close)
         with self._lock:
             encoder = self._encoder
         if encoder is not None:
@@ -203,13 +258,26 @@ class VideoPublication:
 
     # Pictures, in the source's or the encoder's thread
 
-    def _arrive(self, *, coded: bool) -> None:
+    def _arrive(self, *, coded: bool, transcoding: bool = False) -> None:
         now = self._clock.monotonic()
+        self._transcoding = transcoding
         if self._last_picture_at is None or coded != self._coded:
             self._coded = coded
             self.track.keep_group(coded and (self.source is None or self.source.demand is None))
+            self._on_loop(self._kind_changed)
         self._last_picture_at = now
         self._arrived.add(now)
+
+    def _kind_changed(self) -> None:
+        if self._vp8 is not None:
+            self._vp8.set_coded(self._coded)
+
+    def _raw(self, frame: av.VideoFrame, captured_at: float) -> None:
+        self._size = (frame.width, frame.height)
+        if self._vp8 is not None:
+            self._vp8.picture(frame, captured_at)
+        if self._wanted:
+            self._the_encoder().offer(frame, captured_at)
 
     def _the_encoder(self) -> VideoEncoder:
         with self._lock:
@@ -252,34 +320,14 @@ class VideoPublication:
         except RuntimeError:  # the loop is closed: nobody is left to watch
             return
 
-    def _ask(self) -> None:
+    def _forward_ask(self) -> None:
         if not self._active:
             return
-        delay_s = self._window.ask(self._clock.monotonic())
-        if delay_s is None:
-            return
-        if delay_s > 0:
-            self._ask_timer = self._loop.call_later(delay_s, self._forward_ask)
-        else:
-            self._forward_ask()
-
-    def _forward_ask(self) -> None:
-        self._ask_timer = None
-        self._window.renew(self._clock.monotonic())
         if self._coded:
             if self.source is not None and self.source.demand is not None:
                 self.source.demand.request_keyframe()
         elif self._encoder is not None:
             self._encoder.request_keyframe()
-
-    def _keyframe_passed(self) -> None:
-        self._cancel_ask()
-        self._window.renew(self._clock.monotonic())
-
-    def _cancel_ask(self) -> None:
-        if self._ask_timer is not None:
-            self._ask_timer.cancel()
-            self._ask_timer = None
 
     def _viewers_changed(self, _viewers: int) -> None:
         self._update_wanted()
@@ -289,6 +337,12 @@ class VideoPublication:
             self._wanted = self._active and self.track.viewers > 0
             if self._encoder is not None:
                 self._encoder.want(self._wanted)
+        self._transcode.want(self._active and self._viewers() > 0)
+
+    def _viewers(self) -> int:
+        """Everybody who watches; the VP8 branch is no viewer of its own."""
+        vp8 = self._vp8
+        return self.track.viewers + (vp8.viewers - vp8.own_views if vp8 is not None else 0)
 
     # Stats
 
@@ -305,9 +359,27 @@ class VideoPublication:
         if self._last_picture_at is None:
             return None
         if not self._coded:
-            return VideoEncoder.name
-        by_board = self.source is not None and self.source.label == "camera"
-        return self._plan.encoder if by_board else "passthrough"
+            encoder = self._encoder
+            name = encoder.name if encoder is not None else "libx264"
+        else:
+            by_board = self.source is not None and self.source.label == "camera"
+            name = "v4l2m2m" if by_board else "passthrough"
+        return f"{name}, libvpx" if self._vp8 is not None and self._vp8.viewers else name
+
+    def _decodes(self) -> int:
+        by_source = self.source.decoders_opened if isinstance(self.source, Decodes) else 0
+        by_vp8 = self._vp8.decoders_opened if self._vp8 is not None else 0
+        return by_source + self._transcode.decoders_opened + by_vp8
+
+    def _source_kind(self) -> Source:
+        label = self.source.label if self.source is not None else "none"
+        if label == "camera":
+            return Source.CAMERA
+        if self._last_picture_at is None:
+            return Source.RAW
+        if self._coded:
+            return Source.CODED
+        return Source.FOREIGN if label in ("rtsp", "file") else Source.RAW
 
     def _picture_size(self) -> tuple[int, int] | tuple[None, None]:
         if self._size is None:
@@ -316,4 +388,7 @@ class VideoPublication:
 
     def _limited_by(self) -> str | None:
         by_path = self._wanted and not self._coded and self._encoder is not None and self._encoder.limited_by_path
-        return ", ".join(filter(None, (self._plan.limited_by, "path" if by_path else None))) or None
+        failed = self._encoder is not None and self._encoder.software_instead
+        named = {"path": by_path, "encoder failed": failed, "transcode": self._transcoding}
+        causes = (self._plan.limited_by, *(cause for cause, holds in named.items() if holds))
+        return ", ".join(filter(None, causes)) or None

@@ -19,13 +19,14 @@ from edge_node.devices.patterns import INDICATOR_PATTERNS, PATTERNS
 from edge_node.devices.pins import ButtonSpec, LedSpec, RelaySpec, Wiring
 from edge_node.devices.profiles import Profile, load_profile
 from edge_node.encode_plan.limits import board_limits
-from edge_node.encode_plan.plan import Plan, Refusal, Wish, plan
+from edge_node.encode_plan.plan import Source
 from edge_node.errors import SettingsError
 from edge_node.host.identity import board_model
 from edge_node.host.probes import LinuxProbe
 from edge_node.media.audio_publication import AudioPublication
 from edge_node.media.auto_source import AutoSource, Choice
 from edge_node.media.camera_source import CameraSource
+from edge_node.media.encoders.cards import offered_cards
 from edge_node.media.file_source import FileSource
 from edge_node.media.microphone import CardMicrophone, FileMicrophone, ToneMicrophone
 from edge_node.media.pattern import PatternSource
@@ -39,6 +40,7 @@ from edge_node.node.intercom import Intercom
 from edge_node.node.node import Node, Pieces
 from edge_node.node.outputs import NodeOutputs
 from edge_node.node.parts import background_part, microphone_part, panel_part, speaker_part, video_part
+from edge_node.node.planning import PlanKeeper, Planner
 from edge_node.node.privacy import CAPTURES, Privacy, shut_while_private
 from edge_node.node.publishing import Published, Publishing
 from edge_node.node.readings import MediaReadings
@@ -80,7 +82,7 @@ def check(settings: Settings) -> None:
     """What only the devices' and the call's own rules know of the settings; opens nothing. Raises SettingsError."""
     rule_engine(settings)
     wiring(settings)
-    video_plan(settings, hardware=False)
+    video_planner(settings).plan(Source.RAW)
 
 
 def real_devices(settings: Settings, clock: Clock) -> Devices:
@@ -100,17 +102,10 @@ def _profile(settings: Settings) -> Profile:
     return load_profile(settings.gpio.board, board_model())
 
 
-def video_plan(settings: Settings, *, hardware: bool) -> Plan:
-    """What this board can encode of what the settings ask for; `hardware`: with the camera module's own encoder.
-
-    Raises SettingsError with the reason when that is nothing.
-    """
-    video = settings.video
-    wish = Wish(video.width_px, video.height_px, video.fps, video.max_kbps, hardware=hardware)
-    chosen = plan(board_limits(_profile(settings)), wish)
-    if isinstance(chosen, Refusal):
-        raise SettingsError(f"video: {chosen.reason}")
-    return chosen
+def video_planner(settings: Settings) -> Planner:
+    """What this board can encode of what the settings ask for."""
+    board = board_limits(_profile(settings), offered_cards().values())
+    return Planner(board, settings.video, LinuxProbe().memory_mb())
 
 
 def _state_dir() -> Path | None:
@@ -120,13 +115,13 @@ def _state_dir() -> Path | None:
 
 def _camera(settings: Settings, clock: Clock) -> VideoSource | None:
     video = settings.video
+    planner = video_planner(settings)
 
     def module() -> VideoSource:
-        buffers = int(_profile(settings).get("camera", {}).get("buffers", 4))
-        return CameraSource(video_plan(settings, hardware=True), clock, buffers=buffers)
+        return CameraSource(planner.plan(Source.CAMERA), clock)
 
     def v4l2(device: str) -> VideoSource:
-        chosen = video_plan(settings, hardware=False)
+        chosen = planner.plan(Source.RAW)
         return V4l2Source(device, chosen.width_px, chosen.height_px, chosen.fps, clock)
 
     def found(choice: Choice) -> VideoSource:
@@ -146,7 +141,7 @@ def _camera(settings: Settings, clock: Clock) -> VideoSource | None:
         case "file":
             return FileSource(Path(str(video.file)), clock)
         case "test":
-            chosen = video_plan(settings, hardware=False)
+            chosen = planner.plan(Source.RAW)
             return PatternSource(chosen.width_px, chosen.height_px, chosen.fps, clock)
 
 
@@ -241,8 +236,9 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
     """Joins the pieces; on the event loop."""
     rules = rule_engine(settings)
     privacy = Privacy(devices.state_dir)
-    # Pictures that come raw are encoded in software, whatever else the board has.
-    video = VideoPublication(video_plan(settings, hardware=False), clock, devices.camera)
+    planner = video_planner(settings)
+    # What the source turns out to give, the keeper learns from its first pictures.
+    video = VideoPublication(planner.plan(Source.RAW), clock, devices.camera)
     audio = AudioPublication(clock)
     playback = Playback(clock)
     always = settings.audio.play == "always"
@@ -296,6 +292,11 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
                     for part in _parts(devices, intercom, outputs, video, audio, playback)
                 ),
                 Part("privacy", privacy.run),
+                *(
+                    [background_part("plan", PlanKeeper(planner, video, devices.probe, clock).run)]
+                    if devices.camera is not None
+                    else []
+                ),
             ],
             make_telemetry_client=lambda: SignallingClient(**how),
         )

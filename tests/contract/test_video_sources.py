@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from edge_node.aio.clock import SystemClock
-from edge_node.encode_plan.limits import BoardLimits, EncoderLimits
-from edge_node.encode_plan.plan import Plan, Wish, plan
+from edge_node.encode_plan.limits import board_limits
+from edge_node.encode_plan.plan import Plan, Source, Wish, plan
 from edge_node.media.auto_source import detect
 from edge_node.media.camera_source import CameraSource
+from edge_node.media.encoders.cards import offered_cards
 from edge_node.media.file_source import FileSource
 from edge_node.media.pattern import PatternSource
 from edge_node.media.v4l2_source import V4l2Source
@@ -28,7 +28,7 @@ from tests.support.waiting import eventually
 Make = Callable[[Path], VideoSource]
 CLOCK = SystemClock()
 PLAN = Plan(640, 480, 30, 1500, 500, "libx264", "3.1")
-BOARD = BoardLimits(EncoderLimits("v4l2m2m", 245_760, 1920, 1088, 16, 1000, 20_000))
+BOARD = board_limits({}, offered_cards().values())
 
 
 def pattern(folder: Path) -> VideoSource:
@@ -48,7 +48,7 @@ def fake_camera(folder: Path) -> VideoSource:
 
 
 def real_camera(folder: Path) -> VideoSource:
-    chosen = plan(BOARD, Wish(1280, 720, 30, 2000, hardware=os.path.exists("/dev/video11")))
+    chosen = plan(BOARD, Wish(1280, 720, 30, 2000, Source.CAMERA))
     assert isinstance(chosen, Plan)
     return CameraSource(chosen, CLOCK)
 

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from edge_node.encode_plan.bitrate import HEADROOM, RAMP_S, START_SHARE, BitrateControl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_node.encode_plan.bitrate import (
+    HEADROOM,
+    LOSS_HEAVY,
+    MOST_BEHIND,
+    RAMP_S,
+    START_MOST_KBPS,
+    START_SHARE,
+    BitrateControl,
+    SharedRate,
+    after_loss,
+    shared_kbps,
+    shared_rate,
+)
 
 
 def test_before_the_first_viewer_it_is_the_ceiling() -> None:
@@ -45,3 +61,45 @@ def test_it_tells_who_limits_it() -> None:
     control.set_limits(100, 800)
     assert not control.limited_by_path
     assert control.target_kbps(0.0) == 800
+
+
+def test_a_high_ceiling_starts_low_all_the_same() -> None:
+    control = BitrateControl(100, 8000)
+    control.begin(0.0)
+    assert control.target_kbps(0.0) == START_MOST_KBPS
+    assert control.target_kbps(RAMP_S) == 8000
+
+
+@pytest.mark.parametrize(
+    ("asked", "kbps", "behind"),
+    [
+        ([700], 700, []),
+        ([50], 50, []),
+        ([2000, 1500], 1500, []),
+        ([2000, 999], 2000, [1]),
+        ([300, 2000, 2000], 2000, [0]),
+        ([300, 310, 2000], 300, []),
+        ([300, 700, 2000], 700, [0]),
+        ([2000, 300, 2000, 320, 2000, 2000], 2000, [1, 3]),
+        ([100, 300, 2000, 2000, 2000], 300, [0]),
+        ([300, 300, 300, 2000, 2000, 2000], 300, []),
+    ],
+)
+def test_one_viewers_dip_is_not_everybodys(asked: list[int], kbps: int, behind: list[int]) -> None:
+    assert shared_rate(asked) == SharedRate(kbps, frozenset(behind))
+    assert shared_kbps(asked) == kbps
+
+
+@given(st.lists(st.integers(10, 10_000), min_size=1, max_size=20))
+def test_few_are_left_behind_and_the_rest_can_take_the_rate(asked: list[int]) -> None:
+    shared = shared_rate(asked)
+    assert len(shared.behind) <= (0 if len(asked) == 1 else max(1, len(asked) // MOST_BEHIND))
+    assert shared.kbps == min(kbps for index, kbps in enumerate(asked) if index not in shared.behind)
+    assert all(asked[index] < shared.kbps for index in shared.behind)
+
+
+def test_heavy_loss_speaks_before_any_estimate_does() -> None:
+    assert after_loss(1000, 0.0) is None
+    assert after_loss(1000, LOSS_HEAVY - 0.01) is None
+    assert after_loss(1000, 0.2) == 720
+    assert after_loss(1000, 1.0) == 0

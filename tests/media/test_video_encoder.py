@@ -11,7 +11,8 @@ import pytest
 
 from edge_node.encode_plan.plan import Plan
 from edge_node.media import h264
-from edge_node.media.video_encoder import RETRY_S, VideoEncoder, open_libx264
+from edge_node.media.encoders.libx264 import open_libx264
+from edge_node.media.video_encoder import RETRY_S, VideoEncoder
 from tests.support.clock import ManualClock
 from tests.support.h264 import decoded, painted, stamps
 from tests.support.waiting import eventually
