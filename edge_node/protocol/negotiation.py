@@ -105,6 +105,11 @@ class Renew:
     """Build the connection anew: the other side was away and this one is of no use any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The other side began anew, and knows nothing of what was agreed."""
+
+
 NegotiationEvent = (
     Changed
     | OfferSent
@@ -120,6 +125,7 @@ NegotiationEvent = (
     | Down
     | Resumed
     | Renew
+    | Replaced
 )
 
 # Effects
@@ -154,13 +160,18 @@ class Ignore:
 
 
 @dataclass(frozen=True, slots=True)
+class StartOver:
+    """Drop the peer connection now, and begin with a new one."""
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """No connection came about after this many attempts; told once."""
 
     attempts: int
 
 
-NegotiationEffect = MakeOffer | TakeOffer | TakeAnswer | Ignore | GiveUp
+NegotiationEffect = MakeOffer | TakeOffer | TakeAnswer | Ignore | StartOver | GiveUp
 
 
 class Negotiation:
@@ -233,6 +244,8 @@ class Negotiation:
                 self._answer_due = None if due is None else min(due, now + RESUMED_ANSWER_S)
             case Renew():
                 return self._renew(now)
+            case Replaced():
+                return self._replaced(now)
             case _ as never:  # pragma: no cover
                 assert_never(never)
         return []
@@ -332,3 +345,14 @@ class Negotiation:
     def _renew(self, now: float) -> list[NegotiationEffect]:
         self._attempt, self._gave_up, self._retry_at = 0, False, None
         return self._failed(now)
+
+    def _replaced(self, now: float) -> list[NegotiationEffect]:
+        if not (self._offered or self._settled or self._broken):
+            return []  # nothing was agreed with its former self
+        if not self._may_restart(now):
+            return self._failed(now)
+        self._attempt, self._gave_up = 0, False
+        self._reset()
+        self._offer_at = self._retry_at = None
+        self._dirty = True
+        return [StartOver(), *self._offer_when_due(now)]

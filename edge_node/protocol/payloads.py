@@ -12,6 +12,8 @@ from edge_node.protocol.frames import Json
 RTC_DESCRIPTION = "rtc-description"
 RTC_ICE = "rtc-ice"
 TRACK_META_KEY = "__meteredTrackMeta"
+# Our own control message is the clearing of a track that nobody has: the official SDKs forget what they never knew.
+EPOCH_TRACK = "edge-node/epoch"
 MAX_CANDIDATE_CHARS = 1000
 MAX_ID_CHARS = 256
 MAX_ICE_SERVERS = 16
@@ -53,13 +55,21 @@ class TrackMeta:
 
 
 @dataclass(frozen=True, slots=True)
+class Hello:
+    """Which beginning of its sender's end of the pair this is; `of`: the one it knows of the receiver's."""
+
+    epoch: str
+    of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Unusable:
     """A signal that is dropped: neither acted upon nor shown to the user."""
 
     reason: str
 
 
-Payload = Description | Candidate | EndOfCandidates | TrackMeta | Unusable
+Payload = Description | Candidate | EndOfCandidates | TrackMeta | Hello | Unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,7 @@ def read(data: Json) -> Payload | None:
         return _description(data.get("description"))
     if kind == RTC_ICE and "candidate" in data:
         return _candidate(data["candidate"])
-    return _track_meta(data.get(TRACK_META_KEY))
+    return _about_track(data.get(TRACK_META_KEY))
 
 
 def _description(value: Any) -> Description | None:
@@ -116,9 +126,12 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS
 
 
-def _track_meta(value: Any) -> TrackMeta | None:
+def _about_track(value: Any) -> TrackMeta | Hello | None:
     if not isinstance(value, dict):
         return None
+    if value.get("trackId") == EPOCH_TRACK and _is_id(value.get("epoch")):
+        of = value.get("of")
+        return Hello(value["epoch"], of if _is_id(of) else None)
     track_id, stream_id, kind = value.get("trackId"), value.get("streamId"), value.get("kind")
     metadata = value.get("metadata")
     optional_ids = all(v is None or _is_id(v) for v in (stream_id, kind))
@@ -153,6 +166,12 @@ def track_meta(meta: TrackMeta) -> dict[str, Json]:
         body["metadata"] = dict(meta.metadata)
         body |= {k: v for k, v in (("streamId", meta.stream_id), ("kind", meta.kind)) if v}
     return {TRACK_META_KEY: body}
+
+
+def hello(said: Hello) -> dict[str, Json]:
+    """The payload that carries an epoch; without a `metadata` key, as a clear."""
+    body: dict[str, Json] = {"trackId": EPOCH_TRACK, "epoch": said.epoch}
+    return {TRACK_META_KEY: body if said.of is None else body | {"of": said.of}}
 
 
 def ice_servers(metadata: Mapping[str, Json] | None) -> tuple[list[IceServerConfig] | None, list[str]]:

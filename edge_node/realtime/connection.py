@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from typing import Any, Protocol, assert_never
 
 from edge_node.aio.tasks import TaskGroup, cancel_and_wait
 from edge_node.errors import MeteredRealtimeError
+from edge_node.protocol import epoch, payloads, sdp
 from edge_node.protocol import negotiation as n
-from edge_node.protocol import payloads, sdp
 from edge_node.protocol.payloads import IceServerConfig
 from edge_node.protocol.secrets import scrub
 from edge_node.realtime.aiortc_adapter import PeerLink, stats_of
@@ -45,6 +46,7 @@ class ConnectionListener(Protocol):
     def on_track(self, track: ReceivedTrack, section: sdp.Section, sections: Sequence[sdp.Section]) -> None: ...
     def on_track_gone(self, track: ReceivedTrack) -> None: ...
     def on_rebuilt(self, was_up: bool) -> None: ...
+    def on_stranger(self) -> None: ...
     def on_data_channel(self, channel: Any) -> None: ...
     def on_negotiation_error(self, error: Exception) -> None: ...
     def on_candidate_error(self, error: Exception) -> None: ...
@@ -69,8 +71,16 @@ class _Check:
     """See whether the connection still works, and build it anew if not."""
 
 
-_Signal = payloads.Description | payloads.Candidate | payloads.EndOfCandidates
-_Item = _Signal | _LinkState | _Found | _Check | n.Changed | n.Renew
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What came of a check of this link."""
+
+    link: PeerLink
+    alive: bool
+
+
+_Signal = payloads.Description | payloads.Candidate | payloads.EndOfCandidates | payloads.Hello
+_Item = _Signal | _LinkState | _Found | _Check | _Checked | n.Changed | n.Renew
 
 
 class Connection:
@@ -98,6 +108,7 @@ class Connection:
         self.listener = listener
         self._name = name
         self._negotiation = n.Negotiation(polite=polite)
+        self._epoch = epoch.Epoch(uuid.uuid4().hex)
         self._sending = Sending(tracks, lambda: options().receive, self._refused)
         self._link: PeerLink | None = None
         self._inbox: deque[_Item] = deque()
@@ -134,6 +145,10 @@ class Connection:
         return self._link is not None and await self._link.ping(ALIVE_TIMEOUT_S) is not None
 
     # From outside
+
+    def hello(self) -> Mapping[str, Any]:
+        """What tells the other side whether this one is still who it was; goes out before anything else."""
+        return payloads.hello(self._epoch.hello())
 
     def changed(self) -> None:
         """The tracks to send changed."""
@@ -241,6 +256,8 @@ class Connection:
                 await self._candidate(item)
             case payloads.EndOfCandidates():
                 pass
+            case payloads.Hello():
+                await self._hello(item)
             case _LinkState(link, state):
                 if link is self._link:
                     await self._link_state(state)
@@ -248,22 +265,44 @@ class Connection:
                 if link is self._link:
                     await self._trickle(link, line)
             case _Check():
-                if not await self._works():
-                    await self._handle(n.Renew())
-                elif self._link is not None:
-                    await self._handle(n.Resumed())
-                    if not self._sending.is_satisfied(self._link):
-                        await self._handle(n.Changed())
+                await self._check()
+            case _Checked(link, alive):
+                if link is self._link:
+                    await self._checked(link, alive)
             case n.Changed() | n.Renew():
                 await self._handle(item)
             case _ as never:
                 assert_never(never)
 
-    async def _works(self) -> bool:
-        if self._link is None or not self._negotiation.settled:
-            # Nothing was ever exchanged: there is nothing to lose, and something to begin only if there are tracks.
-            return self._link is None and not self._tracks()
-        return await self.is_alive()
+    async def _hello(self, hello: payloads.Hello) -> None:
+        for effect in self._epoch.heard(hello, settled=self._negotiation.settled):
+            match effect:
+                case epoch.Introduce():
+                    self.listener.on_stranger()
+                case epoch.StartOver():
+                    log.info("%s: began anew, and so does the connection", self._name)
+                    await self._handle(n.Replaced())
+                case epoch.Verify():
+                    self.check()
+                case _ as never:
+                    assert_never(never)
+
+    async def _check(self) -> None:
+        if self._link is not None and self._negotiation.settled:
+            self._work.spawn(self._ask(self._link), "check")  # meanwhile a hello may say more
+        elif self._link is not None or self._tracks():
+            await self._handle(n.Renew())  # nothing was ever exchanged: there is nothing to lose
+
+    async def _ask(self, link: PeerLink) -> None:
+        self._post(_Checked(link, await link.ping(ALIVE_TIMEOUT_S) is not None))
+
+    async def _checked(self, link: PeerLink, alive: bool) -> None:
+        if not alive:
+            await self._handle(n.Renew())
+            return
+        await self._handle(n.Resumed())
+        if not self._sending.is_satisfied(link):
+            await self._handle(n.Changed())
 
     async def _handle(self, event: n.NegotiationEvent) -> None:
         await self._carry_out(self._negotiation.handle(event, _now()))
@@ -280,6 +319,9 @@ class Connection:
                 case n.Ignore(reason):
                     log.debug("%s: ignored a description: %s", self._name, reason)
                     self._ignoring = True
+                case n.StartOver():
+                    self._renew_link()
+                    self._earlier = []  # who is there now was promised nothing
                 case n.GiveUp(attempts):
                     text = f"no connection to peer {self._name} came about in {attempts} attempts"
                     self.listener.on_negotiation_error(MeteredRealtimeError(text))

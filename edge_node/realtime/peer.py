@@ -63,6 +63,8 @@ from edge_node.realtime.streams import MediaStream, StreamMetadata
 RECONCILE_TIMEOUT_S = 10.0
 RECONCILE_RESUBSCRIBES = 2
 HELD_EVENTS = 256
+# A hello each to a large audience would exceed the server's rate (200 frames at once); so many calls nobody has.
+GREETED_PEERS = 64
 FATAL_ERRORS = frozenset(
     {"account_suspended", "channel_not_authorized", "action_not_permitted", "invalid_token", "token_expired"}
 )
@@ -370,8 +372,11 @@ class MeteredPeer(Emitter):
 
     def _tell_metadata(self, peer_id: str, metas: Iterable[TrackMeta]) -> None:
         for meta in metas:
-            if self._client.state == "connected":
-                self._client.request(Send(peer_id, payloads.track_meta(meta)))
+            self._tell(peer_id, payloads.track_meta(meta))
+
+    def _tell(self, peer_id: str, payload: Mapping[str, Any]) -> None:
+        if self._client.state == "connected":
+            self._client.request(Send(peer_id, payload))
 
     # The signalling connection
 
@@ -449,8 +454,13 @@ class MeteredPeer(Emitter):
         else:
             self._roster.update(event, self._peer_id)
 
-    def _begin(self, remote: RemotePeer) -> None:
+    def _introduce(self, remote: RemotePeer) -> None:
+        if len(self._roster) <= GREETED_PEERS:
+            self._tell(remote.id, remote.connection.hello())
         self._tell_metadata(remote.id, [entry.meta for entry in self._tracks if entry.metadata is not None])
+
+    def _begin(self, remote: RemotePeer) -> None:
+        self._introduce(remote)
         if remote.connection.pc is None and self._tracks.outgoing():
             remote.connection.changed()
 
@@ -472,7 +482,12 @@ class MeteredPeer(Emitter):
             )
 
         return RemotePeer(
-            id=peer.peer_id, metadata=peer.metadata, connect=connect, send=send_data, moved=self._roster.moved
+            id=peer.peer_id,
+            metadata=peer.metadata,
+            connect=connect,
+            send=send_data,
+            moved=self._roster.moved,
+            introduce=self._introduce,
         )
 
     def _rtc_options(self) -> RtcOptions:

@@ -46,6 +46,7 @@ class RemotePeer(Emitter):
         connect: Callable[[ConnectionListener], Connection],
         send: Callable[[Any], Awaitable[None]],
         moved: Callable[[RemotePeer], None],
+        introduce: Callable[[RemotePeer], None],
     ) -> None:
         super().__init__(f"RemotePeer {id}")
         self.id = id
@@ -53,6 +54,7 @@ class RemotePeer(Emitter):
         self._connect = connect
         self._send = send
         self._moved = moved
+        self._introduce = introduce
         self._state: PeerConnectionState = "idle"
         self._track_metadata: dict[str, payloads.TrackMeta] = {}
         self._streams: dict[str, MediaStream] = {}
@@ -261,6 +263,10 @@ class _Ear:
     def on_rebuilt(self, was_up: bool) -> None:
         if self._hears:
             self._remote._on_rebuilt(was_up)
+
+    def on_stranger(self) -> None:
+        if self._hears:
+            self._remote._introduce(self._remote)
 
     def on_data_channel(self, channel: Any) -> None:
         if self._hears:

@@ -240,6 +240,35 @@ def test_renewing_starts_over() -> None:
     assert negotiation.tick(11) == [n.MakeOffer(fresh=True)]
 
 
+def test_who_began_anew_gets_a_new_connection_at_once() -> None:
+    negotiation = polite()
+    settle(negotiation)
+    assert negotiation.handle(n.Replaced(), 10) == [n.StartOver()] and not negotiation.settled
+    assert negotiation.deadline == 10 + n.POLITE_WAIT_S
+    assert negotiation.handle(n.Replaced(), 10) == [], "nothing was agreed since"
+    assert negotiation.handle(n.OfferReceived("new"), 10.05) == [n.TakeOffer()]
+    assert negotiation.handle(n.Answered(), 10.06) == [] and negotiation.tick(11) == []
+    for make in (impolite, polite):
+        waiting = make()
+        offered(waiting)
+        assert waiting.handle(n.Replaced(), 2) == [n.StartOver()]
+        assert waiting.tick(3) == [n.MakeOffer()]
+        waiting.handle(n.OfferFailed(), 3)
+        assert waiting.handle(n.Replaced(), 4) == [n.StartOver()], "it does not wait for the next try"
+        assert waiting.tick(5) == [n.MakeOffer()]
+
+
+def test_who_begins_anew_too_often_has_to_wait() -> None:
+    negotiation = impolite()
+    settle(negotiation)
+    for _ in range(n.REMOTE_RESTARTS):
+        assert negotiation.handle(n.Replaced(), 1) == [n.StartOver()]
+        assert negotiation.handle(n.OfferReceived("u"), 1) == [n.TakeOffer()]
+        negotiation.handle(n.Answered(), 1)
+    assert negotiation.handle(n.Replaced(), 1) == [] and not negotiation.settled
+    assert negotiation.tick(1 + n.LADDER_S[0]) == [n.MakeOffer(fresh=True)]
+
+
 def test_a_connection_that_comes_up_too_late_is_replaced_all_the_same() -> None:
     negotiation = impolite()
     offered(negotiation)
@@ -281,6 +310,9 @@ class Side:
                 case n.TakeAnswer():
                     self.remote = offer
                     self.do(self.negotiation.handle(n.Accepted(), now), now)
+                case n.StartOver():
+                    self.generation += 1
+                    self.remote = None
                 case n.Ignore() | n.GiveUp():
                     pass
 
@@ -298,10 +330,15 @@ EVENTS: dict[str, n.NegotiationEvent] = {
     "renew": n.Renew(),
     "up": n.Up(),
     "resume": n.Resumed(),
+    "replaced": n.Replaced(),
 }
 ACTIONS = st.lists(
     st.sampled_from(
-        [f"{what}-{who}" for what in ("change", "down", "renew", "up", "resume", "lose", "away") for who in "pi"]
+        [
+            f"{what}-{who}"
+            for what in ("change", "down", "renew", "replaced", "up", "resume", "lose", "away")
+            for who in "pi"
+        ]
         + ["p>i", "i>p", "t"]
     ),
     max_size=60,

@@ -20,6 +20,18 @@ def test_descriptions_and_marks_round_trip() -> None:
     assert cleared == {"__meteredTrackMeta": {"trackId": "t"}} and p.read(cleared) == p.TrackMeta("t")
 
 
+def test_a_hello_is_the_clear_of_a_track_nobody_has() -> None:
+    assert p.hello(p.Hello("me")) == {"__meteredTrackMeta": {"trackId": "edge-node/epoch", "epoch": "me"}}
+    for said in (p.Hello("me"), p.Hello("me", "you")):
+        assert p.read(p.hello(said)) == said
+    garbled = p.read({"__meteredTrackMeta": {"trackId": "edge-node/epoch", "epoch": "me", "of": "x" * 257}})
+    assert garbled == p.Hello("me")
+    for epoch in (5, "", "x" * 257, None):
+        assert p.read({"__meteredTrackMeta": {"trackId": "edge-node/epoch", "epoch": epoch}}) == p.TrackMeta(
+            "edge-node/epoch"
+        )
+
+
 def test_own_candidates_are_read_as_browsers_write_them() -> None:
     line = "1 1 udp 1 10.0.0.1 5 typ srflx raddr 0.0.0.0 rport 9"
     sent = p.candidate(f"candidate:{line}", "0", "frag")

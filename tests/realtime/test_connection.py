@@ -32,6 +32,7 @@ class Side:
         self.channels: list[Any] = []
         self.sent: list[Mapping[str, Any]] = []
         self.rebuilt = 0
+        self.strangers = 0
         self.is_offline = False
         self.loses = False
         self.other: Side
@@ -70,6 +71,9 @@ class Side:
 
     def on_rebuilt(self, was_up: bool) -> None:
         self.rebuilt += 1
+
+    def on_stranger(self) -> None:
+        self.strangers += 1
 
     def on_data_channel(self, channel: Any) -> None:
         self.channels.append(channel)
@@ -129,6 +133,53 @@ async def test_the_other_side_died() -> None:
     await hears(reborn.tracks[0], 440)
     assert impolite.rebuilt == 1
     await close(reborn, impolite)
+
+
+def say_hello(source: Side) -> None:
+    hello = payloads.read(source.connection.hello())
+    assert isinstance(hello, payloads.Hello)
+    source.other.connection.signal(hello)
+
+
+@pytest.mark.parametrize("survivor_sends", [True, False])
+async def test_the_other_side_died_and_says_hello(survivor_sends: bool) -> None:
+    polite, impolite = sides()
+    sender, receiver = (impolite, polite) if survivor_sends else (polite, impolite)
+    for side in (polite, impolite):
+        say_hello(side)
+    await up(sender, receiver)
+    pc = impolite.connection.pc
+    for side in (polite, impolite):
+        say_hello(side)  # as after a drop of the signalling
+    await hears(receiver.tracks[-1], 440)
+    assert impolite.connection.pc is pc and impolite.rebuilt == impolite.strangers == 0
+    link, polite.connection._link = polite.connection._link, None  # as a killed process: no goodbye
+    reborn = Side(polite=True)
+    reborn.other, impolite.other = impolite, reborn
+    say_hello(reborn)
+    await eventually(lambda: impolite.strangers == 1 and impolite.rebuilt == 1)
+    if survivor_sends:
+        await eventually(lambda: reborn.tracks)
+        await hears(reborn.tracks[0], 440)
+    else:
+        reborn.send_tone(900, "t900")
+        await eventually(lambda: len(impolite.tracks) == 2)
+        await hears(impolite.tracks[1], 900)
+    assert impolite.rebuilt == 1 and impolite.errors == []
+    assert link is not None
+    await link.close()
+    await close(polite, reborn, impolite)
+
+
+async def test_a_first_hello_in_the_middle_of_a_call_is_looked_into() -> None:
+    polite, impolite = sides()
+    await up(impolite, polite)
+    pc = impolite.connection.pc
+    say_hello(polite)
+    await eventually(lambda: impolite.strangers == 1)
+    await hears(polite.tracks[-1], 440)
+    assert impolite.connection.pc is pc and impolite.rebuilt == 0
+    await close(polite, impolite)
 
 
 async def test_a_check_keeps_what_works_and_rebuilds_what_does_not() -> None:

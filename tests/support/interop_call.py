@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_node.protocol.payloads import TRACK_META_KEY
 from tests.support.hub_client import running_hub
 from tests.support.interop_programs import OURS, Program, program
 from tests.support.interop_wire import Line
@@ -186,6 +187,7 @@ class _Call:
                 await one.tell("send_to", peer=other.peer_id, data=data)
             got = await other.event("data", data=data)
             assert (got["kind"], got["sender"]) == (kind, one.peer_id), f"it came as {got}"
+            assert not other.found("data", lambda e: TRACK_META_KEY in str(e["data"])), "a control message came as Data"
 
     async def _reconnect(self, one: Program, line: Line, sees: bool) -> None:
         """Its signalling breaks: it comes back, messages pass both ways, sound lasts and pictures come."""

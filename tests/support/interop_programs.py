@@ -147,6 +147,15 @@ async def program(kind: str) -> AsyncIterator[Program]:
 
 
 @asynccontextmanager
+async def killable(kind: str) -> AsyncIterator[tuple[Program, Child]]:
+    """A Python program of this kind that may end as it likes, and its process."""
+    async with Child.module("tests.interop.python_peer", PYTHON_SDKS[kind]) as child:
+        it = Program(kind, _ChildSpeaker(child))
+        await it.event("ready", timeout_s=START_TIMEOUT_S)
+        yield it, child
+
+
+@asynccontextmanager
 async def _chromium_program(packages: Path) -> AsyncIterator[Program]:
     dist = packages / "node_modules" / "@metered-ca" / "realtime" / "dist"
     async with _site({"/sdk": dist, "/interop": JS}) as url, chromium(AUTOPLAY) as browser:

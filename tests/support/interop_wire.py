@@ -11,10 +11,14 @@ CHUNK_BYTES = 65_536
 
 
 class Line:
-    """Listens on a free port of this machine and passes everything on to another one."""
+    """Listens on a free port of this machine and passes everything on to another one.
 
-    def __init__(self, port: int) -> None:
+    `hides_ends`: the server does not learn that a client is gone, as when a cable was pulled.
+    """
+
+    def __init__(self, port: int, *, hides_ends: bool = False) -> None:
         self._target = port
+        self._hides_ends = hides_ends
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving = 0
@@ -48,7 +52,13 @@ class Line:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
             mine.add(back)
             self._writers |= mine
-            await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
+            ways = [asyncio.ensure_future(_pass_on(reader, back)), asyncio.ensure_future(_pass_on(there, writer))]
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            while self._hides_ends and await there.read(CHUNK_BYTES):
+                pass
         except OSError:
             pass
         finally:
@@ -62,4 +72,3 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     while chunk := await reader.read(CHUNK_BYTES):
         writer.write(chunk)
         await writer.drain()
-    raise ConnectionResetError("the other end hung up")
