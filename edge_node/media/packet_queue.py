@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edge_node.rtp.packetize import Unit
+
 if TYPE_CHECKING:
     import av
 
@@ -18,11 +20,15 @@ GOP_CACHE_BYTES = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """A coded packet with what its queues need to know; `duration_s` is how long it plays."""
+    """A coded packet with what its queues need to know; `duration_s` is how long it plays.
+
+    `unit` is the same, for senders that take it as it comes.
+    """
 
     packet: Packet
     keyframe: bool
     duration_s: float
+    unit: Unit | None = None
 
 
 class PacketQueue:
@@ -63,8 +69,19 @@ class PacketQueue:
     def preload(self, items: tuple[Coded, ...]) -> None:
         """Replaces the content by a whole group of pictures, which costs no queueing time; it starts decodable."""
         self.clear()
-        self._items.extend(Coded(item.packet, item.keyframe, 0.0) for item in items)
+        self._items.extend(Coded(item.packet, item.keyframe, 0.0, item.unit) for item in items)
         self.needs_keyframe = self._video and not items
+
+    def passes(self, item: Coded) -> bool:
+        """Whether this packet, which then counts as taken, can go past the queue: nothing waits, nothing is missing."""
+        if self._items or (self.needs_keyframe and not item.keyframe):
+            return False
+        self.needs_keyframe = self._overflowed = False
+        return True
+
+    def peek(self) -> Coded:
+        """The oldest packet, which stays; IndexError when empty."""
+        return self._items[0]
 
     def pop(self) -> Coded:
         """The oldest packet; IndexError when empty."""

@@ -13,7 +13,9 @@ import av
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from edge_node.media.packet_queue import Coded, GopCache, PacketQueue
-from edge_node.ports import SAMPLE_RATE, VIDEO_CLOCK, Demand
+from edge_node.ports import SAMPLE_RATE, VIDEO_CLOCK, Demand, UnitSink
+from edge_node.rtp.packetize import Unit
+from edge_node.rtp.thinning import Thinner
 
 if TYPE_CHECKING:
     from edge_node.media.packet_queue import Packet
@@ -32,7 +34,10 @@ def lowest(asked_kbps: Sequence[int]) -> int:
 
 
 class View(MediaStreamTrack):
-    """One peer's view of a FanoutTrack: recv() gives av.Packet objects with growing timestamps; itself a Demand."""
+    """One peer's view of a FanoutTrack: recv() gives av.Packet objects with growing timestamps; itself a Demand.
+
+    With attach() it is a ports.DirectView: units go to the sink the moment they come, without a task in between.
+    """
 
     def __init__(self, track: FanoutTrack, max_queue_s: float) -> None:
         super().__init__()
@@ -40,6 +45,9 @@ class View(MediaStreamTrack):
         self._track = track
         self._queue = PacketQueue(track.kind == "video", max_queue_s)
         self._wake = asyncio.Event()
+        self._sink: UnitSink | None = None
+        self._thinner = Thinner() if self.kind == "video" else None
+        self._ask_at = 0.0
         self._last_pts: int | None = None
         self.kbps: int | None = None
 
@@ -55,8 +63,8 @@ class View(MediaStreamTrack):
 
     @property
     def dropped(self) -> int:
-        """Packets that this view did not get in time."""
-        return self._queue.dropped
+        """Packets that this view did not get in time, or that its path is too narrow for."""
+        return self._queue.dropped + (self._thinner.skipped if self._thinner is not None else 0)
 
     def request_keyframe(self) -> None:
         """This viewer cannot decode until the next keyframe."""
@@ -65,7 +73,20 @@ class View(MediaStreamTrack):
 
     def set_bitrate(self, kbps: int) -> None:
         """The path to this viewer carries about this much; the track takes what suits all its viewers."""
+        if self._thinner is not None:
+            self._thinner.set_path(kbps)
         self._track.view_wants(self, kbps)
+
+    def attach(self, sink: UnitSink) -> None:
+        """Gives everything to this sink from now on, what waits first; recv() is not used then."""
+        self._sink = sink
+        self.pump()
+
+    def pump(self) -> None:
+        """Called by the sink when it is no longer behind: gives it what waits."""
+        while self._queue and self._give(self._queue.peek()):
+            self._queue.pop()
+        self._ask_if_starved()
 
     async def recv(self) -> Packet:
         """The next packet. Raises MediaStreamError once the view has ended."""
@@ -91,24 +112,56 @@ class View(MediaStreamTrack):
             self._queue.clear()
             self._wake.set()
             self._track.view_ended(self)
+            if self._sink is not None:
+                self._sink.ended()
 
     def push(self, item: Coded) -> None:
         """For the track only: one more packet."""
-        self._queue.put(item)
-        if self._queue:
-            self._wake.set()
+        if self._sink is None:
+            self._queue.put(item)
+            if self._queue:
+                self._wake.set()
+        elif not self._queue.passes(item) or not self._give(item):
+            self._queue.put(item)
+            self._ask_if_starved()
+
+    def admits(self, item: Coded, now: float) -> bool:
+        """For the track only, of a camera that cannot be asked for fewer bits: this picture fits this view's path."""
+        return self._thinner is None or self._thinner.admits(item.packet.size, item.keyframe, now)
 
     def begin(self, group: tuple[Coded, ...]) -> None:
         """For the track only: starts over with a remembered group of pictures, or by asking for a keyframe."""
         self._queue.preload(tuple(_burst(group)))
         if group:
             self._wake.set()
+            if self._sink is not None:
+                self.pump()
         elif self.kind == "video":
-            self.request_keyframe()
+            self._ask()
 
     def hold(self) -> None:
         """For the track only: forgets what waits until begin()."""
         self._queue.clear()
+
+    def _give(self, item: Coded) -> bool:
+        assert self._sink is not None and item.unit is not None
+        pts = item.packet.pts or 0
+        if self._last_pts is not None and pts <= self._last_pts:
+            pts = self._last_pts + 1
+        if not self._sink.take(item.unit, pts):
+            return False
+        self._last_pts = pts
+        return True
+
+    def _ask(self) -> None:
+        self._ask_at = self._track.now() + ASK_AGAIN_S
+        self.request_keyframe()
+
+    def _ask_if_starved(self) -> None:
+        """The sink has had all there was: only now a missing keyframe is worth asking for."""
+        starved = self._queue.needs_keyframe and not self._queue and not self._track.paused
+        if starved and self._track.now() >= self._ask_at:
+            self._ask()
 
     def _in_order(self, packet: Packet) -> Packet:
         assert packet.pts is not None
@@ -149,6 +202,7 @@ class FanoutTrack:
         self._dropped_by_ended = 0
         self._cache: GopCache | None = None
         self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
         self._loop_thread = threading.get_ident()
         self._inbox = PacketQueue(kind == "video", max_queue_s)
         self._inbox_lock = threading.Lock()
@@ -177,7 +231,8 @@ class FanoutTrack:
     def keep_group(self, keep: bool) -> None:
         """Whether to remember the pictures since the last keyframe: for encoders that cannot be asked for one.
 
-        Callable from any thread.
+        Neither can they be asked for fewer bits: views on narrow paths then get fewer pictures. Callable from any
+        thread.
         """
         with self._inbox_lock:
             if keep != (self._cache is not None):
@@ -195,9 +250,9 @@ class FanoutTrack:
             view.begin(self._group())
         return view
 
-    def deliver(self, packet: Packet, keyframe: bool, duration_s: float) -> None:
-        """Gives a packet to every view. Sound has only keyframes."""
-        item = Coded(packet, keyframe, duration_s)
+    def deliver(self, packet: Packet, keyframe: bool, duration_s: float, level_dbov: int | None = None) -> None:
+        """Gives a packet to every view. Sound has only keyframes, and a level (RFC 6464)."""
+        item = self._item(packet, keyframe, duration_s, level_dbov)
         with self._inbox_lock:
             self._inbox.put(item)
         self._drain()
@@ -207,8 +262,9 @@ class FanoutTrack:
         if threading.get_ident() == self._loop_thread:
             self.deliver(packet, keyframe, duration_s)
             return
+        item = self._item(packet, keyframe, duration_s, None)
         with self._inbox_lock:
-            self._inbox.put(Coded(packet, keyframe, duration_s))
+            self._inbox.put(item)
             if self._drain_due:
                 return
             self._drain_due = True
@@ -216,6 +272,10 @@ class FanoutTrack:
             self._loop.call_soon_threadsafe(self._drain)
         except RuntimeError:  # the loop is closed: nobody is left to watch
             return
+
+    def _item(self, packet: Packet, keyframe: bool, duration_s: float, level_dbov: int | None) -> Coded:
+        unit = Unit(packet, self._mime_type, keyframe=keyframe, level_dbov=level_dbov)
+        return Coded(packet, keyframe, duration_s, unit)
 
     def pause(self) -> None:
         """Nothing flows to the views until resume(); they stay open."""
@@ -271,8 +331,10 @@ class FanoutTrack:
                 cache.put(item)
             if self.paused:
                 continue
+            now = self.now() if cache is not None else 0.0
             for view in self._views:
-                view.push(item)
+                if cache is None or view.admits(item, now):
+                    view.push(item)
             if item.keyframe and self.on_keyframe is not None:
                 self.on_keyframe()
         if starved and self._views and not self.paused and self.demand is not None:
@@ -287,7 +349,7 @@ def _burst(group: tuple[Coded, ...]) -> list[Coded]:
     assert newest is not None
     steps = range(len(group) - 1, 0, -1)
     older = [
-        Coded(_with_pts(item.packet, newest - step * BURST_STEP_TICKS), item.keyframe, 0.0)
+        Coded(_with_pts(item.packet, newest - step * BURST_STEP_TICKS), item.keyframe, 0.0, item.unit)
         for item, step in zip(group, steps, strict=False)
     ]
     return [*older, group[-1]]

@@ -27,8 +27,11 @@ from aiortc.sdp import SessionDescription
 from edge_node.protocol import sdp as text
 from edge_node.protocol.payloads import IceServerConfig
 from edge_node.realtime.aioice_adapter import IceLink
+from edge_node.realtime.aiortc_receiver import bind_receiver, release_receiver
+from edge_node.realtime.aiortc_sender import OwnSender
+from edge_node.realtime.aiortc_sender import wanted as own_sender_wanted
 from edge_node.realtime.feed import Feed, Outgoing, SenderClock
-from edge_node.realtime.received import PassThrough, Router
+from edge_node.realtime.received import Router
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +49,8 @@ class Outlet:
         self.clock = SenderClock(self.feed)
         self.accepted = False
         """The other side once took media here: it will again."""
-        self._hook(transceiver.sender)
+        self.own = self._hook(transceiver.sender)
+        """None: aiortc's own sender sends."""
 
     def plug(self, outgoing: Outgoing | None) -> None:
         """Sends something else; the description that says so is the caller's duty."""
@@ -60,8 +64,13 @@ class Outlet:
             sender._track_id = outgoing.id
             sender._stream_id = outgoing.stream_id or NO_STREAM
 
-    def _hook(self, sender: RTCRtpSender) -> None:
+    def _hook(self, sender: RTCRtpSender) -> OwnSender | None:
         sender.replaceTrack(self.feed)
+        # Stock aiortc takes PLI and FIR for frames only and REMB for its own encoder only: coded tracks never hear it.
+        sender._send_keyframe = self.clock.ask_keyframe  # type: ignore[method-assign]
+        sender._RTCRtpSender__encoder = self.clock  # type: ignore[attr-defined]
+        if own_sender_wanted():
+            return OwnSender(sender, self.feed, self.clock)
 
         async def next_frame(codec: RTCRtpCodecParameters) -> RTCEncodedFrame | None:
             self.feed.codec = codec
@@ -71,10 +80,8 @@ class Outlet:
             timestamp = self.clock.timestamp(coded, codec)
             return RTCEncodedFrame(coded.payloads, timestamp, coded.level_dbov)  # type: ignore[arg-type]
 
-        # Stock aiortc takes PLI and FIR for frames only and REMB for its own encoder only: coded tracks never hear it.
         sender._next_encoded_frame = next_frame  # type: ignore[method-assign]
-        sender._send_keyframe = self.clock.ask_keyframe  # type: ignore[method-assign]
-        sender._RTCRtpSender__encoder = self.clock  # type: ignore[attr-defined]
+        return None
 
     def fits(self, outgoing: Outgoing) -> bool:
         """A sender that runs keeps its codec for good; frames can be encoded for any, coded packets for theirs only."""
@@ -295,7 +302,7 @@ class PeerLink:
                 holder._bundled = True
         await self.pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type=kind))
         for transceiver in self.pc.getTransceivers():
-            _bound_receiver(transceiver)
+            bind_receiver(transceiver)
         return sections
 
     def router(self, mid: str) -> Router | None:
@@ -366,19 +373,11 @@ class PeerLink:
             log.warning("a peer connection did not close within %g s", CLOSE_TIMEOUT_S)
         except Exception:
             log.warning("a peer connection closed badly", exc_info=True)
+        for transceiver in self.pc.getTransceivers():
+            await release_receiver(transceiver)
         for channel in self._unopened():  # aiortc closes only those that have a number
             channel._setReadyState("closed")
         self.pc.remove_all_listeners()
-
-
-def _bound_receiver(transceiver: RTCRtpTransceiver) -> None:
-    """Bounds what aiortc leaves unbounded: the queue of a received track; audio loses its fixed 80 ms of delay."""
-    receiver: Any = transceiver.receiver
-    if receiver.track is None or isinstance(receiver.track._queue, Router):
-        return
-    receiver.track._queue = Router()
-    if transceiver.kind == "audio":
-        receiver._RTCRtpReceiver__jitter_buffer = PassThrough()
 
 
 def stats_of(reports: Sequence[Any]) -> dict[str, Any]:

@@ -26,6 +26,11 @@ AUDIO_CODECS = ("opus", "G722", "PCMU", "PCMA")
 _timelines = itertools.count(1)
 
 
+def new_timeline() -> int:
+    """A number for timestamps that can be compared with one another and no others."""
+    return next(_timelines)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodePolicy:
     """How tracks of frames are encoded: the codec that is preferred where the other side takes it, and a cap.
@@ -122,7 +127,7 @@ class FrameEncoder:
     def _encoder(self) -> Encoder:
         if self._inner is None:
             self._inner = get_encoder(self._codec)
-            self._timeline = next(_timelines)
+            self._timeline = new_timeline()
             self._tell_bitrate()
         return self._inner
 

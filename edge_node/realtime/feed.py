@@ -6,16 +6,20 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
-from edge_node.realtime.encoding import Coded
+from edge_node.realtime.encoding import Coded, new_timeline
+from edge_node.rtp.packetize import Unit
+
+TakeUnit = Callable[[Unit, int, int], bool]
+"""(unit, timestamp in ticks, timeline): False when the sender is behind."""
 
 
 class Upstream(Protocol):
-    """What a feed reads; it may answer request_keyframe() and set_bitrate(kbps)."""
+    """What a feed reads; it may answer request_keyframe(), set_bitrate(kbps), and be `direct`: a DirectView."""
 
     async def recv(self) -> Coded:
         """The next one. Raises MediaStreamError at the end."""
@@ -42,6 +46,23 @@ class Outgoing:
     prefers: str | None = None
 
 
+class Tap:
+    """A UnitSink: what one source gives, on its own timeline."""
+
+    __slots__ = ("_on_end", "_take", "_timeline")
+
+    def __init__(self, take: TakeUnit, on_end: Callable[[], None]) -> None:
+        self._take = take
+        self._on_end = on_end
+        self._timeline = new_timeline()
+
+    def take(self, unit: Unit, timestamp: int) -> bool:
+        return self._take(unit, timestamp, self._timeline)
+
+    def ended(self) -> None:
+        self._on_end()
+
+
 class Feed(MediaStreamTrack):
     """The track a sender keeps for its whole life; sources are plugged in and out behind it.
 
@@ -58,6 +79,9 @@ class Feed(MediaStreamTrack):
         self._reading: asyncio.Task[Coded] | None = None
         self._open = False
         self._wake = asyncio.Event()
+        self._take: TakeUnit | None = None
+        self._direct: Any = None
+        """The DirectView of the source, when it gives its units to the sender by itself."""
         self.codec: RTCRtpCodecParameters | None = None
         """What the sender was told to send; nothing is read before."""
 
@@ -74,6 +98,15 @@ class Feed(MediaStreamTrack):
         elif not is_open and self._open:
             self._drop_upstream()
         self._open = is_open
+
+    def flow_to(self, take: TakeUnit) -> None:
+        """Sources that can give their units to the sender directly do so; recv() is for the others only."""
+        self._take = take
+
+    def pump(self) -> None:
+        """The sender is no longer behind."""
+        if self._direct is not None:
+            self._direct.pump()
 
     def request_keyframe(self) -> None:
         ask = getattr(self._upstream, "request_keyframe", None)
@@ -93,7 +126,7 @@ class Feed(MediaStreamTrack):
             if self.readyState != "live":
                 raise MediaStreamError
             upstream = self._current()
-            if upstream is None:
+            if upstream is None or self._direct is not None:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
@@ -108,7 +141,20 @@ class Feed(MediaStreamTrack):
             self._upstream = self._outgoing.open(self.codec)
             if self._kbps is not None:
                 self.set_bitrate(self._kbps)
+            self._attach(self._upstream)
         return self._upstream
+
+    def _attach(self, upstream: Upstream) -> None:
+        direct = getattr(upstream, "direct", None)
+        if direct is not None and self._take is not None:
+            self._direct = direct
+            direct.attach(Tap(self._take, lambda: self._ended(upstream)))
+
+    def _ended(self, upstream: Upstream) -> None:
+        if upstream is self._upstream:
+            self._drop_upstream()
+            self._outgoing = None
+            self._wake.set()
 
     async def _read(self, upstream: Upstream) -> Coded | None:
         """One item, or None when the source ended or was switched meanwhile."""
@@ -131,6 +177,7 @@ class Feed(MediaStreamTrack):
 
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None
+        self._direct = None
         if upstream is not None:
             upstream.stop()
         if self._reading is not None:
@@ -176,13 +223,16 @@ class SenderClock:
 
     def timestamp(self, coded: Coded, codec: RTCRtpCodecParameters) -> int:
         """When this is to be shown, in ticks since the first; a new timeline goes on where time is by now."""
-        now = time.monotonic()
-        if coded.timeline != self._timeline:
+        return self.place(coded.timestamp, coded.timeline, codec.clockRate, time.monotonic())
+
+    def place(self, ticks: int, timeline: int, clock_hz: int, now: float) -> int:
+        """The same for a time of any timeline."""
+        if timeline != self._timeline:
             start = 0
             if self._timeline is not None:
-                start = self._last[0] + max(1, int((now - self._last[1]) * codec.clockRate))
-            self._timeline = coded.timeline
-            self._shift = start - coded.timestamp
-        timestamp = coded.timestamp + self._shift
+                start = self._last[0] + max(1, int((now - self._last[1]) * clock_hz))
+            self._timeline = timeline
+            self._shift = start - ticks
+        timestamp = ticks + self._shift
         self._last = (timestamp, now)
         return timestamp

@@ -13,7 +13,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
 from edge_node.errors import MeteredPeerStateError
-from edge_node.ports import ViewableTrack
+from edge_node.ports import DirectView, ViewableTrack
 from edge_node.protocol.payloads import TrackMeta
 from edge_node.realtime.encoding import Coded, EncodePolicy, FrameEncoder
 from edge_node.realtime.feed import Outgoing
@@ -56,11 +56,15 @@ class Silence:
 
 
 class Packed:
-    """An upstream of a ViewableTrack: one view of what is encoded elsewhere, packed for RTP."""
+    """An upstream of a ViewableTrack: one view of what is encoded elsewhere, packed for RTP.
+
+    `direct` is the view itself when it can give its units to the sender without recv().
+    """
 
     def __init__(self, track: ViewableTrack, codec: RTCRtpCodecParameters) -> None:
         wanted = codec.mimeType.lower()
         self._view = track.subscribe(next(mime for mime in track.mime_types if mime.lower() == wanted))
+        self.direct = self._view if isinstance(self._view, DirectView) else None
         self._packer = FrameEncoder(codec)
         self._ready: deque[Coded] = deque()
         self.request_keyframe = self._view.request_keyframe
