@@ -68,16 +68,19 @@ class SoundStream:
         self._worker = worker
         self.health = health if health is not None else Health()
 
-    async def run(self, heard: Heard, pull: Pull = silence) -> None:
+    async def run(
+        self, heard: Heard, pull: Pull = silence, opened: Callable[[Opened], None] = lambda opened: None
+    ) -> None:
         """Calls pull(BLOCK_FRAMES) for what to play next, and heard() with each pair of blocks of one callback.
 
-        Both from one thread; they must not wait. Runs until cancelled. Raises DeviceLost or DeviceMissing.
+        All from one thread, opened() each time before the first block; they must not wait. Runs until cancelled.
+        Raises DeviceLost or DeviceMissing.
         """
         while True:
             device = SoundDevice(
                 self._direction, *self._names, worker=self._worker, latency_s=self.health.latency.value
             )
-            work = _Work(device, self._direction, self.health, heard, pull)
+            work = _Work(device, self._direction, self.health, heard, pull, opened)
             try:
                 await in_thread(NAMES[self._direction], work.run, device.kill)
             except LargerBuffer:
@@ -98,13 +101,22 @@ NAMES: dict[Direction, str] = {"input": "microphone", "output": "speaker", "dupl
 class _Work:
     """What the stream's thread does while one device is open."""
 
-    def __init__(self, device: SoundDevice, direction: Direction, health: Health, heard: Heard, pull: Pull) -> None:
+    def __init__(
+        self,
+        device: SoundDevice,
+        direction: Direction,
+        health: Health,
+        heard: Heard,
+        pull: Pull,
+        on_open: Callable[[Opened], None],
+    ) -> None:
         self._device = device
         self._plays = direction != "input"
         self._captures = direction != "output"
         self._health = health
         self._heard = heard
         self._pull = pull
+        self._on_open = on_open
         self._sent: deque[Pcm] = deque()
         """Blocks under way to the card, at its rate; never more than the largest lead."""
         self._count = 0
@@ -115,6 +127,7 @@ class _Work:
         opened = self._device.open()
         self._opened = opened
         self._health.opened = opened
+        self._on_open(opened)
         self._out = Resampler(SAMPLE_RATE, opened.rate)
         self._ready: deque[Pcm] = deque()
         self._cut = Blocks(opened.block_frames)

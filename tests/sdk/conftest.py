@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
-ROWS = range(1, 115)
-DEFECTS = range(1, 36)
-_ROW = re.compile(r"::test_row_((?:\d{3}_)+)")
-_DEFECT = re.compile(r"::test_((?:d\d{2}_)+)")
+from tests.support.browser import output_folder
+from tests.support.conformance import NO_TEST, labels, table, unshown
 
 _found: dict[str, list[str]] = defaultdict(list)
-
-
-def labels(node_id: str) -> list[str]:
-    """`row 7`, `D 5`, … for each number in a test's name."""
-    names = [f"row {int(n)}" for m in _ROW.findall(node_id) for n in m.strip("_").split("_")]
-    return names + [f"D {int(n[1:])}" for m in _DEFECT.findall(node_id) for n in m.strip("_").split("_")]
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -29,18 +18,23 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             _found[label].append(report.outcome)
 
 
-def _verdict(outcomes: list[str]) -> str:
-    if "failed" in outcomes:
-        return "fails"
-    return "pass" if "passed" in outcomes else "skipped"
+def is_whole(config: pytest.Config) -> bool:
+    """Every test of the project was asked for."""
+    chosen = config.option.keyword or config.option.markexpr or config.option.deselect or config.option.ignore
+    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not chosen
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not _found:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if not _found or session.config.option.collectonly:
         return
-    wanted = [f"row {n}" for n in ROWS] + [f"D {n}" for n in DEFECTS]
-    lines = ["| what | result | tests |", "|---|---|---|"]
-    lines += [f"| {name} | {_verdict(_found[name])} | {len(_found[name])} |" for name in wanted if name in _found]
-    folder = Path(os.environ.get("EDGE_NODE_TEST_OUTPUT", session.config.rootpath / "test-output"))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "conformance.md").write_text("\n".join(lines) + "\n")
+    whole = is_whole(session.config)
+    (output_folder() / "conformance.md").write_text(table(_found, whole=whole))
+    # What this machine lacks may be skipped; what nobody wrote, or what was taken away, may not.
+    if whole and exitstatus == pytest.ExitCode.OK and any(NO_TEST in line for line in unshown(_found)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if _found and is_whole(config) and (missing := unshown(_found)):
+        terminalreporter.section("conformance")
+        terminalreporter.write_line("no test shows: " + ", ".join(missing), red=True)

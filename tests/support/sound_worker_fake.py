@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from edge_node.media.sound_worker import FAILED, HEADER, XRUN
+from edge_node.media.sound_worker import FAILED, HEADER, LATE, XRUN
 
 RATE = 44_100
 BLOCK = RATE // 100
@@ -35,9 +35,37 @@ def main(behaviour: str, direction: str) -> None:
             tell({"missing": 'there is "other"', "direction": "input"})
         case "refuses":
             tell({"failed": "Device unavailable"})
+        case "loop" | "late" | "xruns":
+            loop(behaviour, direction)
+        case "apart" if direction == "duplex":
+            tell({"failed": "Illegal combination of I/O devices"})
         case _:
             tell({"rate": RATE, "input_ms": 60.0, "output_ms": 60.0})
             deliver(behaviour, direction)
+
+
+def loop(behaviour: str, direction: str) -> None:
+    """A duplex card at 48 kHz that hears what it played one block ago.
+
+    `late`: it plays silence in every tenth callback. `xruns`: each of its callbacks lost sound.
+    """
+    tell({"rate": 48_000, "input_ms": -1.0, "output_ms": float("inf")})
+    heard, size = bytes(960), 960
+    number = played = 0
+    while True:
+        number += 1
+        late = behaviour == "late" and number % 10 == 0
+        block = bytes(size) if late else sys.stdin.buffer.read(size)
+        if len(block) < size:
+            return
+        played += not late
+        os.write(
+            1,
+            HEADER.pack(LATE * late + XRUN * (behaviour == "xruns"), played & 0xFFFF)
+            + (heard if direction == "duplex" else b""),
+        )
+        heard = block
+        time.sleep(0.001)  # ten times as fast as a card
 
 
 def deliver(behaviour: str, direction: str) -> None:

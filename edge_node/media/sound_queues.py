@@ -1,0 +1,131 @@
+"""Sound between a program and a sound card's thread: bounded queues that give up their oldest part."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+import numpy as np
+
+from edge_node.dsp.blocks import Blocks
+from edge_node.dsp.pcm import Pcm, Resampler, silence
+from edge_node.ports import SAMPLE_RATE
+
+log = logging.getLogger(__name__)
+
+BYTES_PER_SAMPLE = 2
+MAX_FED_S = 60.0
+"""A voice service gives a whole answer at once; more than a minute of it is a mistake."""
+Tap = Callable[[bytes], object]
+
+
+class Chunks:
+    """From the sound card's thread to whoever iterates: bounded, the oldest goes first."""
+
+    def __init__(self, rate: int, chunk_ms: int, maxsize: int) -> None:
+        self._resampler = Resampler(SAMPLE_RATE, rate)
+        self._blocks = Blocks(rate * chunk_ms // 1000)
+        self._waiting: deque[bytes] = deque(maxlen=maxsize)
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.dropped = 0
+
+    def opens(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiting.clear()
+
+    def put(self, pcm: Pcm) -> None:
+        for chunk in self._blocks.push(self._resampler.push(pcm)):
+            self.dropped += len(self._waiting) == self._waiting.maxlen
+            self._waiting.append(chunk.tobytes())
+            loop = self._loop
+            if loop is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(self._wake.set)
+
+    def close(self) -> None:
+        self._loop = None
+        self._wake.set()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._waiting:
+            if self._loop is None:
+                raise StopAsyncIteration
+            self._wake.clear()
+            await self._wake.wait()
+        return self._waiting.popleft()
+
+
+class Fed:
+    """From whoever feeds to the sound card's thread: bounded, the oldest goes first."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._resampler = Resampler(rate, SAMPLE_RATE)
+        self._carry = b""
+        self._pcm: deque[Pcm] = deque()
+        self._frames = 0
+        self._lock = threading.Lock()
+        self.dropped_seconds = 0.0
+
+    @property
+    def buffered_seconds(self) -> float:
+        return self._frames / SAMPLE_RATE
+
+    def feed(self, data: bytes) -> None:
+        raw = self._carry + bytes(data)
+        whole = len(raw) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
+        self._carry = raw[whole:]
+        pcm = self._resampler.push(np.frombuffer(raw[:whole], "<i2").astype(np.int16))
+        with self._lock:
+            self._pcm.append(pcm)
+            self._frames += len(pcm)
+            self._take(max(0, self._frames - int(MAX_FED_S * SAMPLE_RATE)), lost=True)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._pcm.clear()
+            self._frames = 0
+            self._carry = b""
+            self._resampler = Resampler(self._rate, SAMPLE_RATE)
+
+    def pull(self, frames: int) -> Pcm:
+        with self._lock:
+            taken = self._take(frames)
+        missing = frames - sum(map(len, taken))
+        return np.concatenate([*taken, silence(missing)])
+
+    def _take(self, frames: int, lost: bool = False) -> list[Pcm]:
+        taken = []
+        while frames > 0 and self._pcm:
+            head = self._pcm.popleft()
+            if len(head) > frames:
+                self._pcm.appendleft(head[frames:])
+                head = head[:frames]
+            taken.append(head)
+            frames -= len(head)
+            self._frames -= len(head)
+            self.dropped_seconds += len(head) / SAMPLE_RATE if lost else 0.0
+        return taken
+
+
+class Tapped:
+    """Gives a tap what is played, at its own rate."""
+
+    def __init__(self, tap: Tap, rate: int) -> None:
+        self._tap = tap
+        self._resampler = Resampler(SAMPLE_RATE, rate)
+        self.errors = 0
+
+    def __call__(self, pcm: Pcm) -> None:
+        try:
+            self._tap(self._resampler.push(pcm).tobytes())
+        except Exception as err:  # somebody else's code must not end the sound
+            if not self.errors:
+                log.error("the playback tap failed, the sound goes on: %s", err, exc_info=err)
+            self.errors += 1
