@@ -33,7 +33,7 @@ QUICK = ReconnectOptions(initial_delay=0.1, jitter_ratio=0)
 
 
 @in_virtual_time
-async def test_row_072_256_peers_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+async def test_row_072_peers_beyond_256_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     server = FakeServer()
     peer = await joined(server)
     server.wire.hear(presence("me", *(f"p{n:03}" for n in range(300))))
