@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from aiortc.rtp import RtpPacket
-from aiortc.utils import uint16_gt
 
 # 5 s of 20 ms audio frames for a program that thinks; pictures are large and only the newest matter.
 QUEUE_FRAMES = {"audio": 250, "video": 8}
-REORDER_SPAN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ReceptionStats:
+    """What came on one m-section since the start: `frames` handed to the decoder, `skipped` frames that could not be
+    decoded in time or for want of a keyframe, `holes` packets missed, `nacks` packets asked for again, `plis` keyframes
+    asked for, `given_up` times that pictures went on after a hole, `dropped` packets that came twice or too late,
+    `repair_ms` from asking for a packet to its coming (None before the first).
+    """
+
+    frames: int = 0
+    skipped: int = 0
+    holes: int = 0
+    nacks: int = 0
+    plis: int = 0
+    given_up: int = 0
+    dropped: int = 0
+    repair_ms: float | None = None
+
+
+class Counting(Protocol):
+    """What brings frames to a router."""
+
+    def stats(self) -> ReceptionStats: ...
 
 
 class ReceivedTrack(MediaStreamTrack):
@@ -30,6 +51,12 @@ class ReceivedTrack(MediaStreamTrack):
         self._frames: deque[Any] = deque(maxlen=QUEUE_FRAMES.get(kind, 8))
         self._wake = asyncio.Event()
         self.dropped = 0
+        self.reception: Counting | None = None
+        """None: aiortc's own, which does not count."""
+
+    def stats(self) -> ReceptionStats:
+        """All counters of the m-section."""
+        return ReceptionStats() if self.reception is None else self.reception.stats()
 
     def deliver(self, frame: Any) -> None:
         if self.readyState != "live":
@@ -56,36 +83,25 @@ class ReceivedTrack(MediaStreamTrack):
 class Router:
     """Stands in for a receiver's unbounded queue and hands each frame to the track announced last."""
 
-    def __init__(self) -> None:
-        self.track: ReceivedTrack | None = None
+    def __init__(self, reception: Counting | None = None) -> None:
+        self.reception = reception
+        self._track: ReceivedTrack | None = None
+
+    @property
+    def track(self) -> ReceivedTrack | None:
+        """Who gets the frames."""
+        return self._track
+
+    @track.setter
+    def track(self, track: ReceivedTrack) -> None:
+        track.reception = self.reception
+        self._track = track
 
     async def put(self, frame: Any) -> None:
         """Called for the decoder thread; None is the end."""
-        if self.track is None:
+        if self._track is None:
             return
         if frame is None:
-            self.track.stop()
+            self._track.stop()
         else:
-            self.track.deliver(frame)
-
-
-class PassThrough:
-    """An audio jitter buffer that holds nothing back: the playout, which knows the timestamps, does the waiting.
-
-    aiortc's own keeps four packets (80 ms), and after one loss up to sixteen for the rest of the call.
-    """
-
-    def __init__(self) -> None:
-        self._newest: int | None = None
-        self.late = 0
-
-    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
-        """aiortc's interface: (ask for a keyframe, a complete frame or None)."""
-        number = packet.sequence_number
-        newest = self._newest
-        if newest is not None and not uint16_gt(number, newest) and (newest - number) % 65536 < REORDER_SPAN:
-            self.late += 1
-            return False, None
-        self._newest = number
-        data: bytes = packet._data  # type: ignore[attr-defined]
-        return False, JitterFrame(data=data, timestamp=packet.timestamp)
+            self._track.deliver(frame)

@@ -35,7 +35,7 @@ class Reorder(Generic[Item]):
         """One packet by its 16-bit sequence number."""
         step = 0 if self._next is None else (number - self._next + 2**15) % 2**16 - 2**15
         if self._next is None or abs(step) >= SPAN:
-            left = self._release()
+            left = self.restart()
             self._next = (number + 1) % 2**16
             return [*left, item]
         if step < 0 or number in self._held:
@@ -49,6 +49,12 @@ class Reorder(Generic[Item]):
         """What has waited long enough."""
         deadline = self.deadline
         return self._release() if deadline is not None and deadline <= now else []
+
+    def restart(self) -> list[Item]:
+        """Another sender follows, with numbers of its own; what waits goes."""
+        left = self._release()
+        self._next = None
+        return left
 
     def _contiguous(self) -> list[Item]:
         ready = []

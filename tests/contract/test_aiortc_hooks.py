@@ -6,7 +6,6 @@ import asyncio
 import inspect
 from typing import Any
 
-import aiortc.rtcrtpreceiver
 import pytest
 from aioice.ice import Connection
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
@@ -15,7 +14,6 @@ from aiortc.rtcrtpsender import RTCEncodedFrame, RTCRtpSender
 
 from edge_node.realtime.aiortc_adapter import PeerLink
 from edge_node.realtime.feed import Outgoing
-from edge_node.realtime.received import PassThrough, Router
 from edge_node.realtime.relay import Relay
 from tests.support.waiting import eventually
 
@@ -62,22 +60,6 @@ async def test_a_transceiver_has_what_is_changed() -> None:
     transceiver._set_mline_index(None)
     assert transceiver.mid is None and transceiver._get_mline_index() is None
     await pc.close()
-
-
-async def test_a_receiver_takes_its_queue_and_buffer_when_it_starts() -> None:
-    source = inspect.getsource(aiortc.rtcrtpreceiver.RTCRtpReceiver)
-    assert "self._track._queue" in source and "self.__jitter_buffer.add(packet)" in source
-    assert "output_q.put(" in inspect.getsource(aiortc.rtcrtpreceiver.decoder_worker)
-    a, b = link(), link()
-    a.add(tone(), None, receive=True)
-    await connect(a, b)
-    receiver: Any = b.pc.getTransceivers()[0].receiver
-    assert isinstance(receiver.track._queue, Router)
-    assert isinstance(receiver._RTCRtpReceiver__jitter_buffer, PassThrough)
-    mid = b.pc.getTransceivers()[0].mid
-    assert mid is not None and b.router(mid) is receiver.track._queue
-    await a.close()
-    await b.close()
 
 
 async def test_a_rolled_back_offer_leaves_no_trace() -> None:

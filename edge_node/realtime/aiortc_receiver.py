@@ -1,0 +1,291 @@
+"""What arrives on one transceiver of aiortc, handed to its decoder without waiting (tests/contract pins the hooks)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from aiortc import RTCRtpTransceiver
+from aiortc.jitterbuffer import JitterFrame
+from aiortc.rtp import RtpPacket
+
+from edge_node.aio.tasks import TaskGroup
+from edge_node.realtime.received import ReceptionStats, Router
+from edge_node.rtp.assembler import Ask, AskKeyframe, Assembler, Frame, Output, Piece
+from edge_node.rtp.keyframes import look
+from edge_node.rtp.reorder import Reorder
+from edge_node.rtp.timeline import Timeline
+
+log = logging.getLogger(__name__)
+
+HOOKS = (
+    "_RTCRtpReceiver__codecs",
+    "_RTCRtpReceiver__decoder_error",
+    "_RTCRtpReceiver__decoder_queue",
+    "_RTCRtpReceiver__jitter_buffer",
+    "_RTCRtpReceiver__nack_generator",
+    "_handle_rtp_packet",
+    "_send_rtcp_nack",
+    "_send_rtcp_pli",
+)
+# One second of pictures, two of sound: a decoder that is further behind does not catch up.
+QUEUE = {"video": 30, "audio": 100}
+SOUND_STEP = 960
+
+
+def bind_receiver(transceiver: RTCRtpTransceiver) -> None:
+    """Replaces aiortc's waiting, asking and unbounded queues on a receiver that has not started; stock without hooks.
+
+    aiortc completes a picture with the first packet of the next one, holds four packets of sound back, asks once for
+    what is missing, and decodes what refers to a lost picture.
+    """
+    receiver: Any = transceiver.receiver
+    if receiver.track is None or isinstance(receiver.track._queue, Router):
+        return
+    missing = [hook for hook in HOOKS if not hasattr(receiver, hook)]
+    if missing:
+        log.warning("this aiortc has no %s: what arrives waits as aiortc does it", ", ".join(missing))
+        receiver.track._queue = Router()
+        return
+    reception: Reception = (Pictures if transceiver.kind == "video" else Sound)(receiver)
+    receiver.track._queue = Router(reception)
+    receiver._RTCRtpReceiver__jitter_buffer = reception
+    receiver._RTCRtpReceiver__nack_generator = None
+    receiver._RTCRtpReceiver__decoder_queue = reception.queue
+    receiver._RTCRtpReceiver__decoder_error = reception
+
+
+async def release_receiver(transceiver: RTCRtpTransceiver) -> None:
+    """Waits for what the receiver still has to send; for a connection that has been closed."""
+    track: Any = transceiver.receiver.track
+    router = None if track is None else track._queue
+    if isinstance(router, Router) and isinstance(router.reception, Reception):
+        await router.reception.close()
+
+
+class DecodeQueue(queue.Queue[Any]):
+    """Stands in for a receiver's unbounded queue; the loop puts, the decoder's thread gets.
+
+    Overflow rule: `overflow(queue)` says what goes. `ended()` hears of the None with which aiortc stops the thread.
+    """
+
+    def __init__(self, size: int, overflow: Callable[[DecodeQueue], None], ended: Callable[[], None]) -> None:
+        super().__init__()
+        self._size = size
+        self._overflow = overflow
+        self._ended = ended
+        self.dropped = 0
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        if item is None:
+            self._ended()
+        elif self.qsize() >= self._size:
+            self._overflow(self)
+        super().put(item)
+
+    def drop(self) -> bool:
+        """Throws the oldest away; False when the decoder took it first."""
+        try:
+            self.get_nowait()
+        except queue.Empty:
+            return False
+        self.dropped += 1
+        return True
+
+
+class Reception(ABC):
+    """Stands in for a receiver's jitter buffer and for its flag of decoding errors."""
+
+    def __init__(self, receiver: Any, size: int) -> None:
+        self.queue = DecodeQueue(size, self._overflowed, self._ended)
+        self._receiver = receiver
+        self._loop = asyncio.get_running_loop()
+        self._tasks = TaskGroup("reception")
+        self._timer: asyncio.TimerHandle | None = None
+        self._source: tuple[int, int] | None = None
+        self._codec: Any = None
+        self._closed = False
+
+    def add(self, packet: RtpPacket) -> tuple[bool, None]:
+        """aiortc's interface of a jitter buffer: frames and questions go their own way."""
+        if not self._closed:
+            source = (packet.ssrc, packet.payload_type)
+            if source != self._source:
+                if self._source is not None:
+                    self._restart()
+                self._source = source
+                self._codec = self._receiver._RTCRtpReceiver__codecs[packet.payload_type]
+            self._take(packet, self._loop.time())
+            self._arm()
+        return False, None
+
+    @abstractmethod
+    def stats(self) -> ReceptionStats: ...
+
+    async def close(self) -> None:
+        self._ended()
+        await self._tasks.close()
+
+    # aiortc's interface of the flag that its decoder's thread sets
+
+    def set(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._undecodable)
+        except RuntimeError:  # the loop is closed: nobody to ask any more
+            log.debug("a decoder failed after the end")
+
+    def is_set(self) -> bool:
+        return False
+
+    # For each kind
+
+    @abstractmethod
+    def _take(self, packet: RtpPacket, now: float) -> None: ...
+
+    @abstractmethod
+    def _restart(self) -> None: ...
+
+    @abstractmethod
+    def _tick(self, now: float) -> None: ...
+
+    @property
+    @abstractmethod
+    def _deadline(self) -> float | None: ...
+
+    @abstractmethod
+    def _overflowed(self, waiting: DecodeQueue) -> None: ...
+
+    def _undecodable(self) -> None:  # noqa: B027  (sound goes on)
+        """A frame could not be decoded."""
+
+    # The rest
+
+    def _decode(self, data: bytes, ticks: int) -> None:
+        self.queue.put((self._codec, JitterFrame(data, ticks)))
+
+    def _arm(self) -> None:
+        """One timer, for what the machine waits for next."""
+        deadline = None if self._closed else self._deadline
+        if self._timer is not None:
+            if deadline is not None and self._timer.when() <= deadline:
+                return  # it comes too early at most, and is set anew then
+            self._timer.cancel()
+        self._timer = None if deadline is None else self._loop.call_at(deadline, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._tick(self._loop.time())
+        self._arm()
+
+    def _ended(self) -> None:
+        self._closed = True
+        self._arm()
+
+
+class Pictures(Reception):
+    """Video. Overflow rule of its decoder: what waits is thrown away, and pictures go on with a keyframe."""
+
+    def __init__(self, receiver: Any) -> None:
+        super().__init__(receiver, QUEUE["video"])
+        self._assembler = Assembler()
+
+    def stats(self) -> ReceptionStats:
+        count = self._assembler.counters
+        rtt_s = self._assembler.rtt_s
+        return ReceptionStats(
+            frames=count.frames,
+            skipped=count.skipped + self.queue.dropped,
+            holes=count.holes,
+            nacks=count.nacks,
+            plis=count.plis,
+            given_up=count.given_up,
+            dropped=count.dropped,
+            repair_ms=None if rtt_s is None else round(rtt_s * 1000, 1),
+        )
+
+    def _take(self, packet: RtpPacket, now: float) -> None:
+        data: bytes = packet._data  # type: ignore[attr-defined]
+        seen = look(self._codec.name, packet.payload)
+        piece = Piece(packet.sequence_number, packet.timestamp, bool(packet.marker), data, seen)
+        self._do(self._assembler.add(piece, now))
+
+    def _restart(self) -> None:
+        self._assembler.restart()
+
+    def _tick(self, now: float) -> None:
+        self._do(self._assembler.tick(now))
+
+    @property
+    def _deadline(self) -> float | None:
+        return self._assembler.deadline
+
+    def _overflowed(self, waiting: DecodeQueue) -> None:
+        while waiting.drop():
+            pass
+        self._loop.call_soon(self._undecodable)
+
+    def _undecodable(self) -> None:
+        if not self._closed:
+            self._do(self._assembler.refuse(self._loop.time()))
+            self._arm()
+
+    def _do(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            match output:
+                case Frame(ticks, data):
+                    self._decode(data, ticks)
+                case Ask(numbers):
+                    self._tasks.spawn(self._receiver._send_rtcp_nack(self._ssrc, list(numbers)), "nack")
+                case AskKeyframe():
+                    self._tasks.spawn(self._receiver._send_rtcp_pli(self._ssrc), "pli")
+
+    @property
+    def _ssrc(self) -> int:
+        return 0 if self._source is None else self._source[0]
+
+
+class Sound(Reception):
+    """Audio: nothing waits but for one that was overtaken; the playout, which knows the timestamps, does the waiting.
+
+    Overflow rule of its decoder: the oldest packet goes.
+    """
+
+    def __init__(self, receiver: Any) -> None:
+        super().__init__(receiver, QUEUE["audio"])
+        self._window: Reorder[RtpPacket] = Reorder()
+        self._timeline = Timeline()
+        self._frames = 0
+
+    def stats(self) -> ReceptionStats:
+        window = self._window
+        return ReceptionStats(
+            frames=self._frames, skipped=self.queue.dropped, holes=window.missing, dropped=window.late
+        )
+
+    def _take(self, packet: RtpPacket, now: float) -> None:
+        self._hand_on(self._window.push(packet.sequence_number, packet, now))
+
+    def _restart(self) -> None:
+        self._hand_on(self._window.restart())
+        self._timeline.restart(SOUND_STEP)
+
+    def _tick(self, now: float) -> None:
+        self._hand_on(self._window.tick(now))
+
+    @property
+    def _deadline(self) -> float | None:
+        return self._window.deadline
+
+    def _overflowed(self, waiting: DecodeQueue) -> None:
+        waiting.drop()
+
+    def _hand_on(self, packets: list[RtpPacket]) -> None:
+        for packet in packets:
+            data: bytes = packet._data  # type: ignore[attr-defined]
+            if data:  # a decoder takes an empty packet for the end
+                self._frames += 1
+                self._decode(data, self._timeline.map(packet.timestamp))
