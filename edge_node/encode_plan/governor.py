@@ -29,10 +29,10 @@ class Work:
     """What the picture's engine does now.
 
     `offered` and `late` count pictures since the start: that came to the encoder, that it was still too busy for.
-    `software_instead`: the board's encoder was planned and failed.
+    `source` is None until the first picture; `software_instead`: the board's encoder was planned and failed.
     """
 
-    source: Source
+    source: Source | None = None
     viewers: int = 0
     offered: int = 0
     late: int = 0

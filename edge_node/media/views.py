@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
+from edge_node.encode_plan.bitrate import shared_rate
 from edge_node.media.packet_queue import Coded, GopCache, PacketQueue
 from edge_node.ports import SAMPLE_RATE, VIDEO_CLOCK, Demand, UnitSink
 from edge_node.rtp.packetize import Unit
@@ -23,14 +24,11 @@ if TYPE_CHECKING:
 VIDEO_TIME_BASE = Fraction(1, VIDEO_CLOCK)
 AUDIO_TIME_BASE = Fraction(1, SAMPLE_RATE)
 ASK_AGAIN_S = 1.0
+# A viewer that is left behind (encode_plan.bitrate) goes on with the next keyframe; it asks for one this seldom.
+CATCH_UP_S = 3.0
 # A remembered group of pictures is shown at once: its pictures get timestamps 1 ms apart, so that the receiver does not
 # play them at the pace at which they were taken and stay that late for ever.
 BURST_STEP_TICKS = VIDEO_CLOCK // 1000
-
-
-def lowest(asked_kbps: Sequence[int]) -> int:
-    """The bit rate that every viewer's path carries."""
-    return min(asked_kbps)
 
 
 class View(MediaStreamTrack):
@@ -48,8 +46,10 @@ class View(MediaStreamTrack):
         self._sink: UnitSink | None = None
         self._thinner = Thinner() if self.kind == "video" else None
         self._ask_at = 0.0
+        self._left_out = False
         self._last_pts: int | None = None
         self.kbps: int | None = None
+        self.behind = False
 
     @property
     def id(self) -> str:
@@ -128,6 +128,20 @@ class View(MediaStreamTrack):
     def admits(self, item: Coded, now: float) -> bool:
         """For the track only, of a camera that cannot be asked for fewer bits: this picture fits this view's path."""
         return self._thinner is None or self._thinner.admits(item.packet.size, item.keyframe, now)
+
+    def keep_up(self, item: Coded, now: float) -> bool:
+        """For the track only, of an encoder that runs at what others carry: whether this picture fits this view's path.
+
+        A view whose pictures are left out asks for a keyframe to go on with, every CATCH_UP_S.
+        """
+        if self._thinner is None or not (self.behind or self._left_out):
+            return True
+        admitted = self._thinner.admits(item.packet.size, item.keyframe, now)
+        self._left_out = not admitted
+        if self._left_out and now >= self._ask_at:
+            self._ask_at = now + CATCH_UP_S
+            self.request_keyframe()
+        return admitted
 
     def begin(self, group: tuple[Coded, ...]) -> None:
         """For the track only: starts over with a remembered group of pictures, or by asking for a keyframe."""
@@ -308,9 +322,13 @@ class FanoutTrack:
         self._forward_bitrate()
 
     def _forward_bitrate(self) -> None:
-        asked = [view.kbps for view in tuple(self._views) if view.kbps is not None]
-        if asked and self.demand is not None:
-            self.demand.set_bitrate(lowest(asked))
+        told = [(view, view.kbps) for view in self._views if view.kbps is not None]
+        if not told or self.demand is None:
+            return
+        shared = shared_rate([kbps for _, kbps in told])
+        for index, (view, _) in enumerate(told):
+            view.behind = index in shared.behind
+        self.demand.set_bitrate(shared.kbps)
 
     def _viewers_changed(self) -> None:
         if self.on_viewers_changed is not None:
@@ -331,9 +349,9 @@ class FanoutTrack:
                 cache.put(item)
             if self.paused:
                 continue
-            now = self.now() if cache is not None else 0.0
+            now = self.now()
             for view in self._views:
-                if cache is None or view.admits(item, now):
+                if view.admits(item, now) if cache is not None else view.keep_up(item, now):
                     view.push(item)
             if item.keyframe and self.on_keyframe is not None:
                 self.on_keyframe()

@@ -64,7 +64,8 @@ class Planner:
 class PlanKeeper:
     """Reads the board every TICK_S, lets the governor judge, gives the publication another plan when it changes.
 
-    `calibrate` measures the software encoder (macroblocks a second); it blocks, and gives None when it could not.
+    `calibrate` measures the software encoder (macroblocks a second) once that has work to do; it blocks, and gives None
+    when it could not.
     """
 
     def __init__(
@@ -86,16 +87,16 @@ class PlanKeeper:
 
     async def run(self) -> None:
         """The part's work, until cancelled."""
-        if self._calibrate is not None:
-            measured = await asyncio.to_thread(self._calibrate)
-            if measured is not None:
-                self._planner.calibrated(measured)
         while True:
-            self.tick()
+            if self.tick() == "libx264" and self._calibrate is not None:
+                calibrate, self._calibrate = self._calibrate, None
+                measured = await asyncio.to_thread(calibrate)
+                if measured is not None:
+                    self._planner.calibrated(measured)
             await asyncio.sleep(TICK_S)
 
-    def tick(self) -> None:
-        """One reading."""
+    def tick(self) -> str | None:
+        """One reading; the encoder of the pictures that come now."""
         work = self._video.work()
         before = self._governor.step
         step = self._governor.update(self._reading(work, self._probe.read()), self._clock.monotonic())
@@ -104,13 +105,15 @@ class PlanKeeper:
                 "pictures are held back to %.0f %% (%s)", 100 * step.share, ", ".join(step.causes) or "all is well"
             )
         now = self._planner.situation(viewers=max(1, work.viewers), share=step.share, causes=step.causes)
-        chosen = self._planner.try_plan(work.source, now, hardware=not work.software_instead)
+        source = work.source or Source.RAW
+        chosen = self._planner.try_plan(source, now, hardware=not work.software_instead)
         if isinstance(chosen, Plan):
             self._video.set_plan(chosen)
         refused = chosen.reason if isinstance(chosen, Refusal) else None
         if refused is not None and refused != self._refused:
             log.warning("the plan for pictures stays as it is: %s", refused)
         self._refused = refused
+        return chosen.encoder if isinstance(chosen, Plan) and work.source is not None else None
 
     def _reading(self, work: Work, host: Mapping[str, Any]) -> Reading:
         offered, late = work.offered - self._seen[0], work.late - self._seen[1]

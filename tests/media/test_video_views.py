@@ -137,13 +137,13 @@ async def test_the_lowest_path_counts_and_leaves_with_its_viewer() -> None:
     track = FanoutTrack("video", "video/H264", demand=demand, on_viewers_changed=viewers.append)
     first, second, third = (track.subscribe() for _ in range(3))
     first.set_bitrate(2000)
-    second.set_bitrate(500)
+    second.set_bitrate(1500)
     second.stop()
     second.stop()
-    assert demand.rates == [2000, 500, 2000]
+    assert demand.rates == [2000, 1500, 2000]
     first.stop()
     third.stop()
-    assert demand.rates == [2000, 500, 2000]
+    assert demand.rates == [2000, 1500, 2000]
     assert viewers == [1, 2, 3, 2, 1, 0]
 
 
