@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edge_node.media.iter_frames import iter_frames as iter_frames
     from edge_node.media.player import MediaSource as MediaSource
     from edge_node.realtime.client import SignallingClient as SignallingClient
+    from edge_node.realtime.credential import TokenProviderFn as TokenProviderFn
     from edge_node.realtime.data_channel import DataChannel as DataChannel
     from edge_node.realtime.encoding import EncodePolicy as EncodePolicy
     from edge_node.realtime.events import *  # noqa: F403
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from edge_node.realtime.options import ReconnectOptions as ReconnectOptions
     from edge_node.realtime.options import SignallingClientOptions as SignallingClientOptions
     from edge_node.realtime.options import SubscribeOptions as SubscribeOptions
-    from edge_node.realtime.options import TokenProviderFn as TokenProviderFn
     from edge_node.realtime.peer import MeteredPeer as MeteredPeer
     from edge_node.realtime.remote import RemotePeer as RemotePeer
     from edge_node.realtime.streams import MediaStream as MediaStream
@@ -51,7 +51,8 @@ _WHERE = {
     "edge_node.realtime.data_channel": "DataChannel",
     "edge_node.realtime.encoding": "EncodePolicy",
     "edge_node.realtime.streams": "MediaStream StreamMetadata",
-    "edge_node.realtime.options": "ReconnectOptions SignallingClientOptions SubscribeOptions TokenProviderFn",
+    "edge_node.realtime.options": "ReconnectOptions SignallingClientOptions SubscribeOptions",
+    "edge_node.realtime.credential": "TokenProviderFn",
     "edge_node.realtime.logger": "Logger NoopLogger StdlibLogger",
     "edge_node.realtime.events": _EVENTS,
     "edge_node.errors": _ERRORS,

@@ -30,6 +30,7 @@ from edge_node.protocol.frames import (
 from edge_node.protocol.names import channel_problem, peer_id_problem
 from edge_node.protocol.payloads import ice_servers
 from edge_node.realtime import wire as websocket_wire
+from edge_node.realtime.credential import Credential, TokenProviderFn
 from edge_node.realtime.events import (
     Connected,
     Direct,
@@ -45,11 +46,9 @@ from edge_node.realtime.events import (
 )
 from edge_node.realtime.logger import Logger, logger_of
 from edge_node.realtime.options import (
-    Credential,
     ReconnectOptions,
     SignallingClientOptions,
     SubscribeOptions,
-    TokenProviderFn,
     backoff_of,
     connect_url,
     final_codes_of,

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from edge_node.protocol.backoff import BackoffPolicy
 from edge_node.protocol.names import DEFAULT_URL, WsCloseCode
 from edge_node.protocol.session import TERMINAL_CODES
+from edge_node.realtime.credential import Credential, TokenProviderFn
 from edge_node.realtime.logger import Logger
 
-TokenProviderFn = Callable[[], Awaitable[str] | str]
-"""Gives a fresh token for one connection; a coroutine function, or a plain one that does not block."""
 IceTransportPolicy = Literal["all", "relay"]
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -83,43 +82,6 @@ class SignallingClientOptions:
 @dataclass(slots=True, kw_only=True)
 class SubscribeOptions:
     include_sender_metadata: bool = False
-
-
-class Credential:
-    """A key or a token provider, kept out of repr, vars and pickles."""
-
-    __slots__ = ("_resolve", "kind")
-
-    def __init__(self, api_key: str | None, token_provider: TokenProviderFn | None) -> None:
-        if api_key and token_provider:
-            raise ValueError("give either api_key or token_provider, not both")
-        if not api_key and not token_provider:
-            raise ValueError("give an api_key or a token_provider")
-        if api_key is not None and not isinstance(api_key, str):
-            raise ValueError("api_key must be a string")
-        if token_provider and not callable(token_provider):
-            raise ValueError("token_provider must be a function that gives a token; a fixed key goes into api_key")
-        key, provider = api_key, token_provider
-        self.kind: Literal["key", "token"] = "key" if key else "token"
-
-        def resolve() -> Awaitable[str] | str:
-            return key if key else provider() if provider else ""
-
-        self._resolve = resolve
-
-    def __repr__(self) -> str:
-        return f"Credential({self.kind}=<hidden>)"
-
-    def __reduce__(self) -> Any:
-        raise TypeError("a credential is not pickled: it holds a secret")
-
-    async def value(self) -> str:
-        """The key, or a fresh token. Raises ValueError for an empty one, and whatever the provider raises."""
-        result = self._resolve()
-        text = result if isinstance(result, str) else await result
-        if not isinstance(text, str) or not text:
-            raise ValueError("the token provider must give a non-empty string")
-        return text
 
 
 def origin(url: str | None, *, allow_insecure_lan: bool = False) -> str:

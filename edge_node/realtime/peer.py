@@ -31,6 +31,7 @@ from edge_node.protocol.payloads import IceServerConfig, TrackMeta
 from edge_node.protocol.secrets import scrub
 from edge_node.realtime.client import SignallingClient
 from edge_node.realtime.connection import Connection, ConnectionListener, RtcOptions
+from edge_node.realtime.credential import TokenProviderFn
 from edge_node.realtime.encoding import EncodePolicy
 from edge_node.realtime.events import (
     Connected,
@@ -48,13 +49,12 @@ from edge_node.realtime.events import (
     TokenProviderError,
 )
 from edge_node.realtime.local_tracks import LocalTracks
-from edge_node.realtime.logger import Logger, StdlibLogger
+from edge_node.realtime.logger import Logger, logger_of
 from edge_node.realtime.options import (
     IceTransportPolicy,
     ReconnectOptions,
     SignallingClientOptions,
     SubscribeOptions,
-    TokenProviderFn,
 )
 from edge_node.realtime.remote import RemotePeer
 from edge_node.realtime.roster import Roster
@@ -125,7 +125,7 @@ class MeteredPeer(Emitter):
         if not self._options.auto_resubscribe:
             raise ValueError("a MeteredPeer needs auto_resubscribe: it would not find its channel after a reconnect")
         self._connect_fn = connect
-        self._log: Logger = self._options.logger or StdlibLogger()
+        self._log = logger_of(self._options.logger)
         self._ice_given = None if ice_servers is None else tuple(ice_servers)
         self._ice_welcome: tuple[IceServerConfig, ...] = ()
         self._relay_only = ice_transport_policy == "relay"

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from edge_node.realtime.credential import Credential
 from edge_node.realtime.options import (
-    Credential,
     ReconnectOptions,
     SignallingClientOptions,
     backoff_of,

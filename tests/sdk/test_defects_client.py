@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from typing import Any
 
 import metered_realtime as official
@@ -19,6 +20,7 @@ from edge_node.protocol.payloads import IceServerConfig
 from edge_node.realtime import wire
 from edge_node.realtime.aiortc_adapter import PeerLink
 from edge_node.realtime.client import SignallingClient
+from edge_node.realtime.credential import MAX_CALLS
 from edge_node.realtime.events import Connected, Disconnected, GoingAway, ServerError, TokenProviderError
 from edge_node.realtime.options import ReconnectOptions, SignallingClientOptions
 from edge_node.realtime.peer import MeteredPeer
@@ -154,25 +156,53 @@ class Mint:
     async def coroutine(self) -> str:
         return "token"
 
-    def future(self) -> asyncio.Task[str]:
-        return asyncio.ensure_future(self.coroutine())
-
     def __call__(self) -> str:
         return "token"
 
 
 @pytest.mark.parametrize(
     "provider",
-    [Mint().plain, Mint().coroutine, Mint().future, Mint(), lambda: "token", lambda: Mint().coroutine()],
-    ids=["plain", "coroutine", "future", "object", "lambda", "lambda of a coroutine"],
+    [Mint().plain, Mint().coroutine, Mint(), lambda: "token", lambda: Mint().coroutine()],
+    ids=["plain", "coroutine", "object", "lambda", "lambda of a coroutine"],
 )
-@in_virtual_time
 async def test_d18_token_providers_may_be_plain_or_not(provider: Any) -> None:
     server = FakeServer()
-    client = await server.connected(token_provider=provider)
+    client = await server.connected(token_provider=provider, reconnect=ReconnectOptions(initial_delay=0.01))
     await server.restore(client)
     assert server.urls == ["ws://localhost/v1?token=token"] * 2
     await client.close()
+
+
+async def test_d18_a_plain_provider_that_hangs_stops_nothing_else() -> None:
+    """The connection is told of its deadline, the loop goes on, and what comes too late is thrown away."""
+    may_return, calls, turns = threading.Event(), list[str](), 0
+
+    def hang() -> Any:
+        calls.append(threading.current_thread().name)
+        may_return.wait(30)
+        return Mint().coroutine()  # never awaited by anybody
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0.001)
+
+    server, turning = FakeServer(), asyncio.create_task(turn())
+    client = server.client(token_provider=hang, token_provider_timeout=0.05)
+    for _ in range(MAX_CALLS + 1):
+        with pytest.raises(SignallingConnectError, match="token provider failed: TimeoutError"):
+            await client.connect()
+    assert turns > 20 and calls == ["token-provider"] * MAX_CALLS, "more threads would help nobody"
+    may_return.set()
+    await eventually(lambda: not any(thread.name == "token-provider" for thread in threading.enumerate()))
+    await asyncio.sleep(0)
+    client = server.client(token_provider=lambda: Mint().plain())
+    await client.connect()
+    assert server.urls == ["ws://localhost/v1?token=token"]
+    await client.close()
+    turning.cancel()
+    await asyncio.wait([turning])
 
 
 # D19: no watchdog
@@ -340,7 +370,11 @@ async def test_d24_a_bad_ice_server_takes_only_itself_away() -> None:
 async def test_d25_an_expired_key_is_final_and_an_expired_token_is_not() -> None:
     server, told = FakeServer(), list[Disconnected]()
     tokens = iter("abc")
-    client = await server.connected(token_provider=lambda: next(tokens))
+
+    async def provide() -> str:
+        return next(tokens)
+
+    client = await server.connected(token_provider=provide)
     await server.restore(client, 4002)
     assert [url[-7:] for url in server.urls] == ["token=a", "token=b"]
     await client.close()

@@ -25,9 +25,9 @@ from edge_node.aio.emitter import EventStream
 from edge_node.protocol.secrets import scrub
 from edge_node.realtime import wire
 from edge_node.realtime.client import SignallingClient
+from edge_node.realtime.credential import Credential
 from edge_node.realtime.logger import Logger, NoopLogger, StdlibLogger
 from edge_node.realtime.options import (
-    Credential,
     ReconnectOptions,
     SignallingClientOptions,
     backoff_of,

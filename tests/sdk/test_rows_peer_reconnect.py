@@ -133,8 +133,12 @@ async def test_row_074_codes_that_do_not(code: int) -> None:
 @in_virtual_time
 async def test_row_074_an_expired_token_is_replaced() -> None:
     tokens = iter(["one", "two"])
+
+    async def provide() -> str:
+        return next(tokens)
+
     server = FakeServer()
-    peer = await joined(server, reconnect=QUICK, token_provider=lambda: next(tokens))
+    peer = await joined(server, reconnect=QUICK, token_provider=provide)
     diary = Diary(peer)
     server.wire.hear(WireClosed(4002))
     await eventually(lambda: len(server.wires) == 2 and is_in(peer, "joined"))
@@ -162,7 +166,7 @@ async def test_row_074_a_token_provider_that_fails_is_fatal() -> None:
     wrong = RuntimeError("no token")
     script: list[Any] = ["one", wrong, wrong, wrong]
 
-    def provide() -> str:
+    async def provide() -> str:
         step = script.pop(0) if script else "two"
         if isinstance(step, Exception):
             raise step

@@ -187,8 +187,11 @@ async def test_row_043_codes_that_end_it(code: int) -> None:
 @pytest.mark.parametrize("code", [1000, 1001, 1006, 1008, 1009, 4002, 4011])
 @in_virtual_time
 async def test_row_043_codes_that_do_not(code: int) -> None:
+    async def provide() -> str:
+        return "token"
+
     server = FakeServer()
-    client, told = await server.connected(token_provider=lambda: "token"), list[Disconnected]()
+    client, told = await server.connected(token_provider=provide), list[Disconnected]()
     client.on(Disconnected, told.append)
     lost = now_s()
     await server.restore(client, code)
