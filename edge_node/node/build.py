@@ -26,12 +26,14 @@ from edge_node.host.probes import LinuxProbe
 from edge_node.media.audio_publication import AudioPublication
 from edge_node.media.auto_source import AutoSource, Choice
 from edge_node.media.camera_source import CameraSource
+from edge_node.media.echo.control import EchoControl
 from edge_node.media.encoders.cards import offered_cards
 from edge_node.media.file_source import FileSource
 from edge_node.media.microphone import CardMicrophone, FileMicrophone, ToneMicrophone
 from edge_node.media.pattern import PatternSource
 from edge_node.media.playback import Playback
 from edge_node.media.rtsp.source import RtspSource
+from edge_node.media.sound_pair import SoundPair
 from edge_node.media.speaker import CardSpeaker, WavSpeaker
 from edge_node.media.v4l2_source import V4l2Source
 from edge_node.media.video_publication import VideoPublication
@@ -70,6 +72,8 @@ class Devices:
     connect: Callable[[str], Any] = wire.connect
     state_dir: Path | None = None
     """What is remembered over restarts lies here; None: nothing is."""
+    echo: EchoControl | None = None
+    """What keeps the speaker's sound out of the microphone's; None where they are not both real."""
 
 
 def build_node(settings: Settings) -> Node:
@@ -87,10 +91,17 @@ def check(settings: Settings) -> None:
 
 def real_devices(settings: Settings, clock: Clock) -> Devices:
     """The devices that the settings name."""
+    microphone, speaker = _microphone(settings.audio.microphone), _speaker(settings.audio.speaker)
+    echo = None
+    if isinstance(microphone, CardMicrophone) and isinstance(speaker, CardSpeaker):
+        echo = EchoControl(settings.audio.echo_cancel)
+        pair = SoundPair(microphone.label, speaker.label, echo=echo)
+        microphone, speaker = pair.microphone, pair.speaker
     return Devices(
         camera=_camera(settings, clock),
-        microphone=_microphone(settings.audio.microphone),
-        speaker=_speaker(settings.audio.speaker),
+        microphone=microphone,
+        speaker=speaker,
+        echo=echo,
         panel=make_panel(wiring(settings), settings.gpio.driver),
         probe=LinuxProbe(state_dir=_state_dir()),
         connect=wire.trust(settings.channel.ca_file),
@@ -284,7 +295,9 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
             intercom=intercom,
             outputs=outputs,
             publishing=publishing,
-            readings=MediaReadings(video, audio, playback, devices.microphone, devices.speaker, lambda: privacy.on),
+            readings=MediaReadings(
+                video, audio, playback, devices.microphone, devices.speaker, devices.echo, lambda: privacy.on
+            ),
             probe=devices.probe,
             devices=[
                 *(

@@ -10,6 +10,7 @@ from edge_node.telemetry.sample import Video
 
 if TYPE_CHECKING:
     from edge_node.media.audio_publication import AudioPublication
+    from edge_node.media.echo.control import EchoControl
     from edge_node.media.playback import Playback
     from edge_node.media.video_publication import VideoPublication
     from edge_node.ports import AudioSink, AudioSource
@@ -29,6 +30,7 @@ class MediaReadings:
         playback: Playback,
         microphone: AudioSource | None,
         speaker: AudioSink | None,
+        echo: EchoControl | None = None,
         private: Callable[[], bool] = lambda: False,
     ) -> None:
         self._video = video
@@ -36,6 +38,7 @@ class MediaReadings:
         self._playback = playback
         self._microphone = microphone
         self._speaker = speaker
+        self._echo = echo
         self._private = private
 
     def video(self) -> Mapping[str, Any]:
@@ -48,8 +51,11 @@ class MediaReadings:
             "state": self._audio_state(),
             "xruns": self._xruns(),
             "playout_ms": self._playback.playout_ms,
-            "echo_return_loss_db": None,
+            "echo_cancel": None if self._echo is None else self._echo.label,
+            "echo_return_loss_db": None if self._echo is None else self._echo.return_loss_db,
             "mic_level_dbfs": self._audio.level_dbfs,
+            "speaker_level_dbfs": None if self._speaker is None else self._playback.level_dbfs,
+            "device_ms": self._device_ms(),
         }
 
     def _audio_state(self) -> str:
@@ -61,6 +67,11 @@ class MediaReadings:
 
     def _xruns(self) -> int:
         return sum(int(getattr(device, "xruns", 0)) for device in (self._microphone, self._speaker))
+
+    def _device_ms(self) -> float | None:
+        """What the buffers of microphone and speaker add to the delay of a conversation; None while one is closed."""
+        known = [getattr(device, "latency_ms", None) for device in (self._microphone, self._speaker)]
+        return None if None in known else sum(ms for ms in known if ms is not None)
 
     async def close(self) -> None:
         await self._playback.close()

@@ -146,6 +146,7 @@ class Simulation:
             camera=None if camera is None else SwitchedCamera(camera, world.camera),
             microphone=None if microphone is None else SwitchedMicrophone(microphone, world.tone),
             speaker=self.speaker if settings.audio.speaker == "default" else real.speaker,
+            echo=None if "default" in (settings.audio.microphone, settings.audio.speaker) else real.echo,
             probe=HeatedProbe(real.probe, world.heat),
             connect=SwitchedNetwork(real.connect, world.wifi),
         )

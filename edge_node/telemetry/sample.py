@@ -59,13 +59,16 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Sound both ways; `xruns` since the start."""
+    """Sound both ways; `xruns` since the start, `echo_cancel` what keeps the echo away now, `device_ms` its buffers."""
 
     state: str | None = None
     xruns: int | None = None
     playout_ms: float | None = None
+    echo_cancel: str | None = None
     echo_return_loss_db: float | None = None
     mic_level_dbfs: float | None = None
+    speaker_level_dbfs: float | None = None
+    device_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,16 @@ CONTRACT = {
         "dropped_frames",
         "limited_by",
     },
-    "audio": {"state", "xruns", "playout_ms", "echo_return_loss_db", "mic_level_dbfs"},
+    "audio": {
+        "state",
+        "xruns",
+        "playout_ms",
+        "echo_cancel",
+        "echo_return_loss_db",
+        "mic_level_dbfs",
+        "speaker_level_dbfs",
+        "device_ms",
+    },
     "call": {"state", "call"},
     "service": {"version", "rss_mb", "restarts", "degraded"},
 }

@@ -21,7 +21,6 @@ from edge_node.ports import BLOCK_FRAMES, EchoCanceller
 log = logging.getLogger(__name__)
 
 Mode = Literal["auto", "on", "off", "half-duplex"]
-Make = Callable[[], EchoCanceller]
 WAITING_BLOCKS = 8
 """Played blocks that wait for the microphone's thread while both have streams of their own."""
 HOW_TO_GET_ONE = "install edge-node[aec], or run sudo apt install libspeexdsp1"
@@ -50,7 +49,8 @@ class EchoControl:
     def __init__(self, mode: Mode = "auto", make: Callable[[], EchoCanceller | None] = best_canceller) -> None:
         """Raises SettingsError when the mode is "on" and this machine has no canceller."""
         self._mode = mode
-        self._canceller = make() if mode in ("auto", "on") else None
+        self._make: Callable[[], EchoCanceller | None] | None = make if mode == "auto" else None
+        self._canceller = make() if mode == "on" else None
         if mode == "on" and self._canceller is None:
             raise SettingsError(f'audio.echo_cancel: this machine has no canceller for "on": {HOW_TO_GET_ONE}')
         self._gate = HalfDuplex()
@@ -79,7 +79,9 @@ class EchoControl:
         return self._delay.ms
 
     def opened(self, latency_ms: float | None) -> None:
-        """A stream begins; `latency_ms` is what its buffers say, both ways: the echo cannot come sooner."""
+        """A stream begins; `latency_ms` is what its buffers say, both ways, or None where they share no clock."""
+        if self._make is not None and latency_ms is not None:
+            self._canceller, self._make = self._make(), None
         self._hint_ms = latency_ms
         self._delay = EchoDelay()
         self._cancelled.forget()
