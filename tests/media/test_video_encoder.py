@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from edge_node.encode_plan.plan import Plan
+from edge_node.encode_plan.rules import vbv_kbit
 from edge_node.media import h264
+from edge_node.media.encoders.codec import TIME_BASE
 from edge_node.media.encoders.libx264 import open_libx264
 from edge_node.media.video_encoder import RETRY_S, VideoEncoder
 from tests.support.clock import ManualClock
@@ -109,6 +112,54 @@ async def test_the_bit_rate_follows_the_path_without_a_new_encoder(bench: Bench)
     assert len(bench.opened) == 1
 
 
+def scene(count: int, width_px: int = 640, height_px: int = 352) -> list[av.VideoFrame]:
+    """A textured picture that moves, with a camera's noise: more than 2 Mbit/s can show."""
+    luck = np.random.default_rng(3)
+    ground = luck.normal(128, 30, (height_px // 8 + 20, width_px // 8 + 40)).repeat(8, 0).repeat(8, 1)
+    frames = []
+    for index in range(count):
+        planes = np.full((height_px * 3 // 2, width_px), 128, np.uint8)
+        seen = ground[index : index + height_px, 2 * index : 2 * index + width_px]
+        planes[:height_px] = np.clip(seen + luck.normal(0, 8, seen.shape), 16, 235)
+        frames.append(av.VideoFrame.from_ndarray(planes, "yuv420p"))
+    return frames
+
+
+@pytest.mark.parametrize("preset", ["superfast", "ultrafast"])
+def test_x264_follows_its_bit_rate_up_and_down_without_a_keyframe(preset: str) -> None:
+    codec = open_libx264(640, 352, 30, 2000, preset)
+    frames, index, keyframes_seen = scene(60), 0, 0
+    for kbps in (2000, 500, 1000, 300, 2000):
+        codec.bit_rate = kbps * 1000
+        sizes = []
+        for frame in frames:
+            frame.pts, frame.time_base, index = index * 3000, TIME_BASE, index + 1
+            frame.pict_type = av.video.frame.PictureType.NONE
+            for packet in codec.encode(frame):
+                sizes.append(packet.size)
+                keyframes_seen += packet.is_keyframe
+        assert sum(sizes[30:]) * 8 / 1000 == pytest.approx(kbps, rel=0.15)
+        assert max(sizes[1:]) * 8 / 1000 <= vbv_kbit(2000)
+    assert keyframes_seen == 1
+
+
+async def test_a_lower_ceiling_needs_no_new_encoder_and_a_higher_one_does(bench: Bench) -> None:
+    await bench.feed(painted(3))
+    bench.encoder.set_plan(replace(PLAN, max_kbps=200))
+    assert keyframes(await bench.feed(painted(3))) == []
+    bench.encoder.set_plan(replace(PLAN, max_kbps=400))
+    assert keyframes(await bench.feed(painted(3))) == []
+    bench.encoder.set_plan(replace(PLAN, max_kbps=800))
+    assert keyframes(await bench.feed(painted(3))) == [0]
+    assert [opened[3] for opened in bench.opened] == [400, 800]
+
+
+async def test_another_preset_takes_effect(bench: Bench) -> None:
+    await bench.feed(painted(2))
+    bench.encoder.set_plan(replace(PLAN, preset="ultrafast"))
+    assert keyframes(await bench.feed(painted(2))) == [0]
+
+
 async def test_nothing_is_encoded_while_nobody_wants_it(bench: Bench) -> None:
     bench.encoder.want(False)
     for frame in painted(5):
@@ -140,7 +191,7 @@ async def test_the_newest_picture_wins() -> None:
     go_on.set()
     await eventually(lambda: len(bench.packets) == 2)
     assert [stamp.index for stamp in stamps(decoded(bench.packets)) if stamp] == [0, 5]
-    assert bench.encoder.dropped == 4
+    assert (bench.encoder.dropped, bench.encoder.late) == (4, 4)
     bench.encoder.close()
 
 
