@@ -112,8 +112,9 @@ class NotConnectedError(SignallingError):
 class SignallingConnectError(SignallingError):
     """The connection was refused or closed before `welcome`."""
 
-    def __init__(self, message: str, close_code: int | None = None, close_reason: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, close_code: int, close_reason: str = "", message: str | None = None) -> None:
+        detail = f": {close_reason}" if close_reason else ""
+        super().__init__(message or f"the server refused or closed the connection ({close_code}){detail}")
         self.close_code = close_code
         self.close_reason = close_reason
 
@@ -121,8 +122,8 @@ class SignallingConnectError(SignallingError):
 class ServerRequestError(SignallingError):
     """The server answered a request with an `error` frame."""
 
-    def __init__(self, message: str, code: str, request_id: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, code: str, message: str | None = None, request_id: str | None = None) -> None:
+        super().__init__(message or f"the server refused the request: {code}")
         self.code = code
         self.request_id = request_id
 
@@ -143,11 +144,14 @@ class DisconnectedError(SignallingError):
 class ReconcileTimeoutError(MeteredRealtimeError):
     """No roster came after a reconnect."""
 
+    def __init__(self, message: str = "no roster came after the reconnect: close and join again") -> None:
+        super().__init__(message)
+
 
 class MeteredPeerSendError(MeteredRealtimeError):
     """A send was refused locally: `reserved_channel`, `not_joined`, `invalid_args` or `self_send`."""
 
-    def __init__(self, message: str, code: str) -> None:
+    def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
@@ -164,7 +168,7 @@ class MeteredPeerOversizedError(MeteredRealtimeError):
 class MeteredPeerStateError(MeteredRealtimeError):
     """The call is not possible in this state: `invalid_state` or `track_already_attached`."""
 
-    def __init__(self, message: str, code: str, method: str = "", current_state: str = "") -> None:
+    def __init__(self, code: str, method: str, message: str, current_state: str | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.method = method

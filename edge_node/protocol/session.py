@@ -407,9 +407,7 @@ class Session:
         effects = self._enter("closed")
         if self._ever_connected:
             return [*effects, Dropped(code, reason, False)]
-        detail = f": {reason}" if reason else ""
-        error = SignallingConnectError(f"the server refused or closed the connection ({code}){detail}", code, reason)
-        return [*effects, ConnectFailed(error)]
+        return [*effects, ConnectFailed(SignallingConnectError(code, reason))]
 
     def _token_failed(self, error: Exception, now: float, jitter: float) -> list[Effect]:
         self._token_failures += 1
@@ -430,7 +428,7 @@ class Session:
         self._channels.clear()
         effects += self._enter("closed")
         if was == "connecting":
-            effects.append(ConnectFailed(SignallingConnectError("closed while connecting", code, reason)))
+            effects.append(ConnectFailed(SignallingConnectError(code, reason, "closed while connecting")))
         elif was != "idle":
             effects.append(Dropped(code, reason, False))
         return effects
@@ -499,7 +497,7 @@ class Session:
         if pending.fresh:
             self._channels.pop(pending.channel or "", None)
         text = f"the server refused the request: {frame.code}" + (f" ({frame.message})" if frame.message else "")
-        return [Rejected(frame.request_id, ServerRequestError(scrub(text), frame.code, frame.request_id))]
+        return [Rejected(frame.request_id, ServerRequestError(frame.code, scrub(text), frame.request_id))]
 
     # Requests
 

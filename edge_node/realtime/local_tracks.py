@@ -113,7 +113,7 @@ class LocalTracks:
         if known is not None:
             if known.stream is not stream:
                 text = f"track {track.id} is sent in another stream: remove it there first"
-                raise MeteredPeerStateError(text, "track_already_attached", "add_track", state)
+                raise MeteredPeerStateError("track_already_attached", "add_track", text, state)
             return None
         entry = self._entry(track, stream, None if metadata is None else dict(metadata))
         self._tracks.append(entry)

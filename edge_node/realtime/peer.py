@@ -202,7 +202,7 @@ class MeteredPeer(Emitter):
         """
         self._require("join", {"idle"})
         if is_reserved(channel):
-            raise MeteredPeerSendError(f"channel {channel!r} is reserved: choose another name", "reserved_channel")
+            raise MeteredPeerSendError("reserved_channel", f"channel {channel!r} is reserved: choose another name")
         self._enter("joining")
         if self._client.state == "closed":
             self._client = self._new_client()
@@ -278,18 +278,18 @@ class MeteredPeer(Emitter):
     async def send(self, data: Any) -> None:
         """Broadcasts `data` (any JSON) to the channel. Raises MeteredPeerSendError, MeteredPeerOversizedError."""
         if self._state != "joined" or self._channel is None:
-            raise MeteredPeerSendError(f"not in a channel (state {self._state}): join() first", "not_joined")
+            raise MeteredPeerSendError("not_joined", f"not in a channel (state {self._state}): join() first")
         self._check_size(data)
         await self._client.publish(self._channel, data)
 
     async def send_to(self, peer_id: str, data: Any) -> None:
         """Sends `data` (any JSON) to one peer. Raises as send() does."""
         if self._state != "joined":
-            raise MeteredPeerSendError(f"not in a channel (state {self._state}): join() first", "not_joined")
+            raise MeteredPeerSendError("not_joined", f"not in a channel (state {self._state}): join() first")
         if not isinstance(peer_id, str) or not peer_id:
-            raise MeteredPeerSendError("peer_id must be a non-empty string", "invalid_args")
+            raise MeteredPeerSendError("invalid_args", "peer_id must be a non-empty string")
         if peer_id == self._peer_id:
-            raise MeteredPeerSendError("peer_id is this peer itself", "self_send")
+            raise MeteredPeerSendError("self_send", "peer_id is this peer itself")
         if isinstance(data, dict) and payloads.TRACK_META_KEY in data:
             self._log.warning(f"{payloads.TRACK_META_KEY} is reserved: the receiver takes this for track metadata")
         self._check_size(data)
@@ -421,7 +421,7 @@ class MeteredPeer(Emitter):
     def _on_server_error(self, event: ServerError) -> None:
         if event.code in FATAL_ERRORS:
             text = f"the server refuses this client: {event.code} {event.message or ''}".rstrip()
-            self.emit(FatalError(ServerRequestError(text, event.code, event.request_id)))
+            self.emit(FatalError(ServerRequestError(event.code, text, event.request_id)))
 
     def _on_token_error(self, event: TokenProviderError) -> None:
         self.emit(FatalError(event.err))
@@ -434,7 +434,7 @@ class MeteredPeer(Emitter):
             except MeteredRealtimeError as err:
                 self._log.warning("the roster did not come", {"error": repr(err)})
             await asyncio.sleep(RECONCILE_TIMEOUT_S)
-        self.emit(FatalError(ReconcileTimeoutError("no roster came after the reconnect: close and join again")))
+        self.emit(FatalError(ReconcileTimeoutError()))
 
     def _stop_reconciling(self) -> None:
         self._awaits_snapshot = False
@@ -547,7 +547,7 @@ class MeteredPeer(Emitter):
     def _require(self, method: str, states: set[MeteredPeerState]) -> None:
         if self._state not in states:
             text = f"{method}() is not possible in state {self._state}"
-            raise MeteredPeerStateError(text, "invalid_state", method, self._state)
+            raise MeteredPeerStateError("invalid_state", method, text, self._state)
 
     def _enter(self, state: MeteredPeerState) -> None:
         if state != self._state:
