@@ -122,11 +122,11 @@ async def test_requests_of_all_views_are_merged() -> None:
             view.request_keyframe()
         assert demand.keyframes == 1
         await eventually(lambda: demand.keyframes == 2)
-        assert published._ask_timer is None
+        assert not published._asks.waiting
         views[0].request_keyframe()
         views[1].request_keyframe()
         give(published, UNITS[30:31])  # a keyframe comes by before the window ends: everybody is served
-        assert published._ask_timer is None
+        assert not published._asks.waiting
         views[2].request_keyframe()
         await eventually(lambda: demand.keyframes == 3, timeout_s=KEYFRAME_WINDOW_S + 10)
 

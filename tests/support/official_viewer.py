@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 import numpy as np
+from aiortc.codecs import CODECS
 from metered_realtime import (
     AudioSource,
     Data,
@@ -133,7 +134,18 @@ def main() -> None:
     parser.add_argument("--channel", required=True)
     parser.add_argument("--tone-hz", type=float, default=0.0)
     parser.add_argument("--answer", action="store_true", help="answer the first ring")
-    asyncio.run(Viewer(parser.parse_args()).run())
+    parser.add_argument("--without", metavar="CODEC", help="a codec this viewer cannot take, such as H264")
+    args = parser.parse_args()
+    if args.without:
+        _forget(args.without)
+    asyncio.run(Viewer(args).run())
+
+
+def _forget(name: str) -> None:
+    """aiortc without one of its video codecs; what retransmits it goes too."""
+    kept = [c for c in CODECS["video"] if c.name != name]
+    types = {c.payloadType for c in kept}
+    CODECS["video"][:] = [c for c in kept if c.parameters.get("apt", c.payloadType) in types]
 
 
 if __name__ == "__main__":
