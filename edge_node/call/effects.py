@@ -76,6 +76,11 @@ class AllowAudio:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitNear:
+    """The call will be ended by its limit in CallConfig.warn_s seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """A line for the log: what was asked, by whom (None: this machine itself), the verdict, why."""
 
@@ -85,4 +90,4 @@ class Audit:
     reason: str
 
 
-Effect = Broadcast | SendTo | ReleaseDoor | DescribeTo | StateChanged | AllowAudio | Audit
+Effect = Broadcast | SendTo | ReleaseDoor | DescribeTo | StateChanged | AllowAudio | LimitNear | Audit

@@ -15,6 +15,7 @@ from edge_node.call.effects import (
     CallView,
     DescribeTo,
     Effect,
+    LimitNear,
     Phase,
     ReleaseDoor,
     SendTo,
@@ -49,6 +50,7 @@ class CallConfig:
     name: str
     ring_s: float = 30.0
     max_talk_s: float = 120.0
+    warn_s: float = 10.0
     targets: Sequence[str] = ()
     sequential: bool = False
     auto_answer: bool = False
@@ -68,6 +70,7 @@ class _Call:
     hunt: Hunt | None = None
     next_ring: float = NEVER
     grace_ends: float = NEVER
+    warn_at: float = NEVER
 
 
 class CallMachine:
@@ -105,7 +108,7 @@ class CallMachine:
             return None
         call = self._call
         slot_ends = call.hunt.slot_ends if call.hunt else NEVER
-        return min(call.ends_at, call.next_ring, call.grace_ends, slot_ends)
+        return min(call.ends_at, call.next_ring, call.grace_ends, call.warn_at, slot_ends)
 
     def reconfigure(self, config: CallConfig) -> None:
         """Takes new settings; a call that is on keeps its times and targets."""
@@ -150,6 +153,9 @@ class CallMachine:
             self._end(call, Reason.PEER_LEFT, now)
         elif now >= call.ends_at:
             self._end(call, Reason.LIMIT if call.phase is Phase.ACTIVE else Reason.TIMEOUT, now)
+        elif now >= call.warn_at:
+            call.warn_at = NEVER
+            self._out.append(LimitNear())
         elif call.hunt is not None:
             if now >= call.hunt.slot_ends:
                 for peer_id in call.hunt.advance(self._peers, now):
@@ -370,11 +376,13 @@ class CallMachine:
         self._broadcast(self._state_data(call))
 
     def _activate(self, call: _Call, peer_id: str, now: float) -> None:
+        talk_s, warn_s = self._config.max_talk_s, self._config.warn_s
         self._call = replace(
             call,
             phase=Phase.ACTIVE,
             peer_id=peer_id,
-            ends_at=now + self._config.max_talk_s,
+            ends_at=now + talk_s,
+            warn_at=now + talk_s - warn_s if 0 < warn_s < talk_s else NEVER,
             hunt=None,
             next_ring=NEVER,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,9 +13,10 @@ import numpy as np
 from aiortc.mediastreams import MediaStreamError
 
 from edge_node.aio.tasks import TaskGroup
+from edge_node.dsp.announcements import Announcements
 from edge_node.dsp.level import Meter
-from edge_node.dsp.mixer import mix
-from edge_node.dsp.pcm import Pcm, Resampler, mono, silence
+from edge_node.dsp.mixer import Mixer, gain_of
+from edge_node.dsp.pcm import Pcm, Resampler, mono, saturate, silence
 from edge_node.dsp.playout import PlayoutBuffer, PlayoutStats
 from edge_node.ports import SAMPLE_RATE, Clock
 
@@ -39,19 +41,26 @@ class _Voice:
     lock: threading.Lock = field(default_factory=threading.Lock)
     """The event loop pushes, the speaker's thread pulls."""
     allowed: bool = True
+    gain: float = 1.0
     resampler: Resampler | None = None
     rate: int = SAMPLE_RATE
     end_pts: int = 0
 
 
 class Playback:
-    """Drains every track given to it, always; pull() mixes those whose key is allowed.
+    """Drains every track given to it, always; pull() mixes those whose key is allowed, under the announcements.
 
     All but pull() belongs to the event loop. A person may have several tracks under one key.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, prompts_db: float = 0.0) -> None:
+        """`prompts_db`: how much louder or softer the announcements are than they were made."""
         self._clock = clock
+        self._mixer = Mixer()
+        self._announcements = Announcements()
+        self._announcing = threading.Lock()
+        self._prompt_gain = gain_of(prompts_db)
+        self._gains: dict[str, float] = {}
         self._tasks = TaskGroup("playback")
         # Replaced as a whole, never changed: the speaker's thread reads it without a lock.
         self._voices: tuple[_Voice, ...] = ()
@@ -85,7 +94,7 @@ class Playback:
         """Plays a received track from now on; it is removed by itself when it ends. Adding it again does nothing."""
         known = [voice for voice in self._drained if voice.track is track]
         voice = known[0] if known else _Voice(key, track)
-        voice.key, voice.allowed = key, self._may(key)
+        voice.key, voice.allowed, voice.gain = key, self._may(key), self._gains.get(key, 1.0)
         if voice not in self._voices:
             self._voices = (*self._voices, voice)
         if not known:
@@ -101,6 +110,27 @@ class Playback:
         self._allowed = None if keys is None else frozenset(keys)
         for voice in self._voices:
             voice.allowed = self._may(voice.key)
+
+    def set_gains(self, gains_db: Mapping[str, float]) -> None:
+        """How much louder or softer each key is heard, in dB; 0 for those not named."""
+        self._gains = {key: gain_of(db) for key, db in gains_db.items()}
+        for voice in self._voices:
+            voice.gain = self._gains.get(voice.key, 1.0)
+
+    def say(self, pcm: Pcm) -> None:
+        """Plays a sound of the node's own once, with the voices ducked under it."""
+        with self._announcing:
+            self._announcements.say(saturate(pcm * self._prompt_gain))
+
+    def repeat(self, pcm: Pcm) -> None:
+        """Plays a sound of the node's own again and again until quiet()."""
+        with self._announcing:
+            self._announcements.repeat(saturate(pcm * self._prompt_gain))
+
+    def quiet(self) -> None:
+        """Breaks off the node's own sounds."""
+        with self._announcing:
+            self._announcements.stop()
 
     def pull(self, frames: int) -> Pcm:
         """The next block for the speaker, from its thread; never waits, never raises."""
@@ -123,11 +153,12 @@ class Playback:
         now = self._clock.monotonic()
         heard = []
         for voice in self._voices:
-            with voice.lock:
-                block = voice.buffer.pull(frames, now)
             if voice.allowed:
-                heard.append(block)
-        return mix(heard, frames)
+                with voice.lock:
+                    heard.append((voice.buffer.pull(frames, now), voice.gain))
+        with self._announcing:
+            announcement = self._announcements.pull(frames)
+        return self._mixer.mix(heard, announcement, frames)
 
     def _may(self, key: str) -> bool:
         return self._allowed is None or key in self._allowed
@@ -137,12 +168,21 @@ class Playback:
             while True:
                 frame = await voice.track.recv()
                 if isinstance(frame, av.AudioFrame) and voice in self._voices:
-                    self._push(voice, frame)
+                    self._heard(voice, frame)
         except MediaStreamError:
             log.debug("the sound of %s has ended", voice.key)
         finally:
             self._drained.remove(voice)
             self._voices = tuple(other for other in self._voices if other is not voice)
+
+    def _heard(self, voice: _Voice, frame: av.AudioFrame) -> None:
+        """What is not heard costs nothing; who is heard again begins with what is said then."""
+        if voice.allowed:
+            self._push(voice, frame)
+            return
+        with voice.lock:
+            if voice.buffer.stats().received:
+                voice.buffer = PlayoutBuffer()
 
     def _push(self, voice: _Voice, frame: av.AudioFrame) -> None:
         pcm = _samples(frame)

@@ -32,11 +32,13 @@ from edge_node.media.file_source import FileSource
 from edge_node.media.microphone import CardMicrophone, FileMicrophone, ToneMicrophone
 from edge_node.media.pattern import PatternSource
 from edge_node.media.playback import Playback
+from edge_node.media.prompts import Prompts
 from edge_node.media.rtsp.source import RtspSource
 from edge_node.media.sound_pair import SoundPair
 from edge_node.media.speaker import CardSpeaker, WavSpeaker
 from edge_node.media.v4l2_source import V4l2Source
 from edge_node.media.video_publication import VideoPublication
+from edge_node.node.announcer import MOMENTS, Announcer
 from edge_node.node.gates import AudioGate, VideoGate
 from edge_node.node.intercom import Intercom
 from edge_node.node.node import Node, Pieces
@@ -198,6 +200,7 @@ def call_config(settings: Settings) -> CallConfig:
         name=settings.node.name,
         ring_s=call.ring_s,
         max_talk_s=call.max_talk_s,
+        warn_s=settings.audio.prompts.warn_s,
         targets=call.targets,
         sequential=call.hunt == "sequential",
         auto_answer=call.auto_answer,
@@ -251,7 +254,10 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
     # What the source turns out to give, the keeper learns from its first pictures.
     video = VideoPublication(planner.plan(Source.RAW), clock, devices.camera)
     audio = AudioPublication(clock)
-    playback = Playback(clock)
+    spoken = settings.audio.prompts
+    playback = Playback(clock, prompts_db=spoken.volume_db)
+    prompts = Prompts({moment: getattr(spoken, moment) for moment in MOMENTS}, spoken.language)
+    announcer = Announcer(playback, prompts.get)
     always = settings.audio.play == "always"
     playback.allow(None if always else frozenset())
     outputs = NodeOutputs(
@@ -270,6 +276,8 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
         clock=clock,
         muted=privacy.on,
     )
+    outputs.on_call(announcer.call_changed)
+    outputs.on_limit_near(announcer.limit_near)
     buttons = {button.name: button.action for button in settings.gpio.button}
     intercom = Intercom(CallMachine(call_config(settings), muted=privacy.on), outputs, clock, buttons=buttons)
     how = {**credentials(settings), "connect": devices.connect}
@@ -305,6 +313,7 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
                     for part in _parts(devices, intercom, outputs, video, audio, playback)
                 ),
                 Part("privacy", privacy.run),
+                *([background_part("prompts", prompts.run)] if prompts.slow else []),
                 *(
                     [background_part("plan", PlanKeeper(planner, video, devices.probe, clock).run)]
                     if devices.camera is not None

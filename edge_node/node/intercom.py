@@ -19,6 +19,7 @@ from edge_node.call.effects import (
     CallView,
     DescribeTo,
     Effect,
+    LimitNear,
     ReleaseDoor,
     SendTo,
     StateChanged,
@@ -64,6 +65,10 @@ class Outputs(Protocol):
     def allow_audio(self, peer_ids: frozenset[str]) -> None: ...
 
     def call_changed(self, view: CallView) -> None: ...
+
+    def limit_near(self) -> None:
+        """The call is ended by its limit soon."""
+        ...
 
     def event(self, on: str, facts: Mapping[str, Any]) -> None:
         """Something a `[[rule]]` may wait for: on = data, presence, call or channel."""
@@ -189,6 +194,8 @@ class Intercom:
                 self._outputs.event("call", {"state": view.phase.value, "call": view.call, "peer": view.peer_id})
             case AllowAudio(peer_ids):
                 self._outputs.allow_audio(peer_ids)
+            case LimitNear():
+                self._outputs.limit_near()
             case Audit(what, peer_id, ok, reason):
                 verdict = "allowed" if ok else "refused"
                 audit.log(logging.INFO if ok else logging.WARNING, "%s by %s: %s (%s)", what, peer_id, verdict, reason)

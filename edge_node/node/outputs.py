@@ -57,6 +57,7 @@ class NodeOutputs:
         self._phase = Phase.IDLE
         self._muted = muted
         self._observers: list[Callable[[CallView], None]] = []
+        self._limit_observers: list[Callable[[], None]] = []
         self.panel_up = False
         self.indicator = Indicator.OFFLINE
         for gate in self._gates:
@@ -64,6 +65,9 @@ class NodeOutputs:
 
     def on_call(self, observer: Callable[[CallView], None]) -> None:
         self._observers.append(observer)
+
+    def on_limit_near(self, observer: Callable[[], None]) -> None:
+        self._limit_observers.append(observer)
 
     # intercom.Outputs
 
@@ -83,6 +87,10 @@ class NodeOutputs:
         self._indicate()
         for observer in self._observers:
             observer(view)
+
+    def limit_near(self) -> None:
+        for observer in self._limit_observers:
+            observer()
 
     def describe(self) -> Mapping[str, Any]:
         return self._describe()

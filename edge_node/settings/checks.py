@@ -17,6 +17,8 @@ _PIN = re.compile(r"GPIO([0-9]{1,2})")
 _MAX_GPIO = 53  # BCM2711 peripherals, section 5: GPIO0 to GPIO57; 0 to 27 reach a header, compute modules use up to 45
 _LOCAL_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa")
 OPEN = "open:"
+SOUNDS = ("chime", "ringback", "beeps")
+MAX_SENTENCE = 300
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -74,6 +76,15 @@ def speaker(value: str) -> str:
     if value == "test":
         raise ValueError('is "test", which only a microphone can be: write "default", "none" or "file:PATH"')
     return _sound(value)
+
+
+def prompt(value: str) -> str:
+    """`none`, one of the built-in sounds, `file:PATH` or `say:SENTENCE`."""
+    kind, _, what = value.partition(":")
+    if value == "none" or value in SOUNDS or (kind in ("file", "say") and 0 < len(what.strip()) <= MAX_SENTENCE):
+        return value
+    names = ", ".join(f'"{name}"' for name in SOUNDS)
+    raise ValueError(f'is "{value}": write "none", {names}, "file:PATH" or "say:SENTENCE"{did_you_mean(value, SOUNDS)}')
 
 
 def _sound(value: str) -> str:

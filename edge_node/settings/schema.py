@@ -29,6 +29,7 @@ Identifier = Annotated[str, AfterValidator(checks.identifier)]
 ChannelName = Annotated[str, AfterValidator(checks.channel_name)]
 Pin = Annotated[str, AfterValidator(checks.pin)]
 Action = Annotated[str, AfterValidator(checks.action)]
+Prompt = Annotated[str, AfterValidator(checks.prompt)]
 Argv = Annotated[tuple[str, ...], BeforeValidator(checks.argv), Field(min_length=1)]
 Scalar = Annotated[Any, AfterValidator(checks.scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -105,6 +106,23 @@ class VideoSettings(Section):
         return Problems.check(self, problems)
 
 
+class PromptSettings(Section):
+    """`[audio.prompts]`: what the node itself lets hear, as "none", "chime", "ringback", "beeps", "file:…", "say:…"."""
+
+    press: Prompt = Field(default="chime", description="once when somebody is rung")
+    ringing: Prompt = Field(default="ringback", description="again and again while somebody is rung")
+    incoming: Prompt = Field(default="chime", description="again and again while the node is called")
+    answered: Prompt = Field(default="none", description="when the call begins")
+    unanswered: Prompt = Field(default="none", description="when nobody answered, or somebody declined")
+    ended: Prompt = Field(default="none", description="when the call is over")
+    warning: Prompt = Field(default="beeps", description="warn_s before call.max_talk_s ends the call")
+    warn_s: Annotated[float, Field(ge=0, le=600)] = Field(default=10, description="0: no warning")
+    volume_db: Annotated[float, Field(ge=-60, le=20)] = 0
+    language: Annotated[str, StringConstraints(pattern="[A-Za-z][A-Za-z0-9+_-]{0,39}")] = Field(
+        default="en", description="of the sentences: a voice of espeak-ng"
+    )
+
+
 class AudioSettings(Section):
     """`[audio]`: what is heard."""
 
@@ -117,6 +135,7 @@ class AudioSettings(Section):
     echo_cancel: Literal["auto", "on", "off", "half-duplex"] = "auto"
     publish: Literal["always", "call"] = "always"
     play: Literal["call", "always"] = "call"
+    prompts: PromptSettings = Field(default_factory=PromptSettings)
 
 
 class ButtonSettings(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_node.call.effects import Audit, CallView, DescribeTo, Phase, ReleaseDoor, StateChanged
+from edge_node.call.effects import Audit, CallView, DescribeTo, LimitNear, Phase, ReleaseDoor, StateChanged
 from edge_node.call.events import Action, ChannelDown, ChannelUp, DoorOutcome, PeerJoined
 from edge_node.call.machine import MAX_PEERS, CallConfig, CallMachine
 from edge_node.call.messages import Reason
@@ -199,7 +199,7 @@ def test_the_limit() -> None:
     d.press()
     d.says("anna", "call.answer", call="c1")
     d.wait(59)
-    assert d.out == []
+    assert d.out == [LimitNear()]
     d.wait(1)
     assert d.said == [state("c1", "ended", "anna", "limit")]
 
@@ -495,3 +495,23 @@ def test_new_settings() -> None:
     assert d.of(ReleaseDoor)
     d.wait(5)
     assert d.phase() is Phase.IDLE
+
+
+def test_the_limit_is_told_before_it_ends_the_call() -> None:
+    d = Driver("anna", max_talk_s=60, warn_s=10)
+    d.press()
+    d.says("anna", "call.answer", call="c1")
+    assert d.wait(49) == []
+    assert d.wait(1) == [LimitNear()]
+    assert d.wait(9) == []
+    d.wait(1)
+    assert d.said == [state("c1", "ended", "anna", "limit")]
+
+
+@pytest.mark.parametrize(("talk_s", "warn_s"), [(60, 0), (5, 10)])
+def test_a_limit_that_is_not_to_be_told_is_not(talk_s: float, warn_s: float) -> None:
+    d = Driver("anna", max_talk_s=talk_s, warn_s=warn_s)
+    d.press()
+    d.says("anna", "call.answer", call="c1")
+    d.wait(talk_s)
+    assert LimitNear() not in d.all

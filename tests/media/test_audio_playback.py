@@ -100,13 +100,18 @@ async def test_only_the_allowed_are_heard_and_the_others_stay_live() -> None:
         b.feed(10)
         await eventually(lambda: not a.waiting and not b.waiting)
         assert strongest_hz(heard(playback, 10)) == pytest.approx(1500, abs=20)
-        levels = [stats.level_ms for _, stats in playback.stats()]
-        assert levels[0] == levels[1] < 200, "the one who is not heard is played to nobody"
+        received = [stats.received for _, stats in playback.stats()]
+        assert received == [0, 10], "who is not heard is drained, and costs nothing more"
         playback.allow(set())
         assert not heard(playback, 2).any()
         assert playback.playout_ms is None
         playback.allow(None)
-        assert dbfs(heard(playback, 2)) > -30
+        a.feed(10)
+        await eventually(lambda: not a.waiting)
+        assert strongest_hz(heard(playback, 10)) == pytest.approx(400, abs=20)
+        playback.allow({"b"})
+        a.feed(1)
+        await eventually(lambda: [stats.received for _, stats in playback.stats()] == [0, 10])
 
 
 async def test_tracks_that_come_during_a_call_obey_it() -> None:
@@ -200,3 +205,22 @@ async def test_a_real_call_from_microphone_to_speaker() -> None:
         await there.close()
         await playback.close()
         publication.close()
+
+
+async def test_announcements_duck_the_voices_and_gains_are_per_person() -> None:
+    a = FakeTrack(440)
+    async with playback_of(("a", a)) as playback:
+        a.feed(40)
+        await eventually(lambda: not a.waiting)
+        plain = dbfs(heard(playback, 10))
+        playback.say(Tone(1500, 0.3).block(9600))
+        under = heard(playback, 10)
+        assert strongest_hz(under) == pytest.approx(1500, abs=20)
+        playback.repeat(Tone(1500, 0.3).block(9600))
+        playback.quiet()
+        heard(playback, 20)
+        a.feed(20)
+        await eventually(lambda: not a.waiting)
+        assert strongest_hz(heard(playback, 10)) == pytest.approx(440, abs=20)
+        playback.set_gains({"a": -40})
+        assert dbfs(heard(playback, 10)) < plain - 30

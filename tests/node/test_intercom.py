@@ -23,6 +23,7 @@ class Outputs:
         self.heard: frozenset[str] = frozenset()
         self.views: list[CallView] = []
         self.events: list[tuple[str, Mapping[str, Any]]] = []
+        self.limits_near = 0
         self.broken = False
 
     def release_door(self, door: str) -> None:
@@ -38,6 +39,9 @@ class Outputs:
 
     def event(self, on: str, facts: Mapping[str, Any]) -> None:
         self.events.append((on, facts))
+
+    def limit_near(self) -> None:
+        self.limits_near += 1
 
     def describe(self) -> Mapping[str, Any]:
         return {"type": "node.description", "id": "door"}

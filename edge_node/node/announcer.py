@@ -1,0 +1,60 @@
+"""What the door's own speaker says about the call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from edge_node.call.effects import CallView, Phase
+from edge_node.call.messages import Reason
+
+if TYPE_CHECKING:
+    from edge_node.ports import Pcm
+
+MOMENTS = ("press", "ringing", "incoming", "answered", "unanswered", "ended", "warning")
+"""When something may be heard; the keys of `[audio.prompts]`."""
+
+
+class Player(Protocol):
+    """The loudspeaker, as far as announcements go."""
+
+    def say(self, pcm: Pcm) -> None: ...
+
+    def repeat(self, pcm: Pcm) -> None: ...
+
+    def quiet(self) -> None:
+        """Breaks off what was said or repeated."""
+        ...
+
+
+class Announcer:
+    """Turns changes of the call into sounds; `sound` gives the one for a moment, empty for none."""
+
+    def __init__(self, player: Player, sound: Callable[[str], Pcm]) -> None:
+        self._player = player
+        self._sound = sound
+        self._phase = Phase.IDLE
+
+    def call_changed(self, view: CallView) -> None:
+        """The call as it is now; only a new phase is heard."""
+        before, self._phase = self._phase, view.phase
+        if before is view.phase:
+            return
+        self._player.quiet()
+        match view.phase:
+            case Phase.RINGING:
+                self._player.say(self._sound("press"))
+                self._player.repeat(self._sound("ringing"))
+            case Phase.INCOMING:
+                self._player.repeat(self._sound("incoming"))
+            case Phase.ACTIVE:
+                self._player.say(self._sound("answered"))
+            case Phase.IDLE if before is Phase.ACTIVE:
+                self._player.say(self._sound("ended"))
+            case _:
+                if view.reason in (Reason.TIMEOUT, Reason.DECLINED):
+                    self._player.say(self._sound("unanswered"))
+
+    def limit_near(self) -> None:
+        """The call will be ended soon."""
+        self._player.say(self._sound("warning"))
