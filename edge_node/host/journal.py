@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import IO
 
-from edge_node.settings.secrets import scrub
+from edge_node.protocol.secrets import scrub
 
 # sd-daemon(3): what <N> in front of a line means to the journal.
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))

@@ -1,22 +1,41 @@
-"""Masks what must not be read in logs or errors: keys, tokens, ICE passwords."""
+"""What a secret looks like in text, for everything that prints or logs."""
 
 from __future__ import annotations
 
 import re
 
-MASK = "<hidden>"
-_SECRETS = re.compile(
-    r"""(?ix)
+MASK = "***"
+_NAME = r"(?:api_?|access_?|client_?)?(?:key|token|secret|password|passwd|credential)"
+_END = r"\s\"'\\&;,)}\]"
+_PATTERNS = (
     # `?key=…`, `token=…`, `api_key='…'`: in addresses, and in what a program logs of its own values
-    (?P<pair> \b (?:api_|access_)? (?:key|token|credential|password) = ["']? ) [^&\s'"\\]+
-    # session descriptions (RFC 8839 section 5.4), also inside JSON text, where line ends are escaped
-  | (?P<sdp> \b ice-(?:pwd|ufrag) : ) [^\s"'\\]+
-    # ICE servers as JSON or as a printed dict, also JSON inside JSON
-  | (?P<json> \\?["'] credential \\?["'] \s* : \s* \\?["'] ) [^"'\\]+
-    """
+    (re.compile(rf"(?i)(?<![a-z0-9])({_NAME}=[\"']?)[^{_END}]+"), rf"\1{MASK}"),
+    # `token = "…"`, `"token": "…"` as in TOML and JSON, also JSON inside JSON; after a bare colon only what is too long
+    # for a word
+    (
+        re.compile(
+            rf"""(?ix) (?<![a-z0-9]) ({_NAME})
+            (\s*=\s*["']? | \\?["']\s*[:=]\s*\\?["'] | :\s*(?=[^\s"']{{16}})) (?!\*\*\*)[^{_END}]+"""
+        ),
+        rf"\1\2{MASK}",
+    ),
+    # RFC 9110 section 11.6.2
+    (
+        re.compile(r"(?i)\b(authorization[\"']?\s*[:=]\s*[\"']?)(?:(?:bearer|basic)\s+)?(?!\*\*\*)[^\s\"']+"),
+        rf"\1{MASK}",
+    ),
+    # RFC 8839 section 5.4: session descriptions, also inside JSON text, where line ends are escaped
+    (re.compile(r"(?i)\b(ice-(?:pwd|ufrag):)[^\s\"'\\]+"), rf"\1{MASK}"),
+    (re.compile(r"\b([ps]k)_[A-Za-z0-9_-]{4,}"), rf"\1_{MASK}"),
+    # RFC 7519 section 3.1: three base64url parts, the first an encoded `{"`
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"), MASK),
+    # RFC 3986 section 3.2.1: user:password@ in any URL, also where the password holds an @ or a slash
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@:]*:(?:[^\s/]*@|[^\s@]*@)", re.IGNORECASE), rf"\1{MASK}@"),
 )
 
 
 def scrub(text: str) -> str:
-    """`text` without keys, tokens and ICE credentials."""
-    return _SECRETS.sub(lambda m: f"{m['pair'] or m['sdp'] or m['json']}{MASK}", text)
+    """The text with every credential in it replaced by `***`."""
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge_node.protocol.secrets import scrub
 from edge_node.settings.load import CREDENTIAL_KEYS, from_dict, json_schema, load
 from edge_node.settings.schema import (
     AudioSettings,
@@ -19,7 +20,6 @@ from edge_node.settings.schema import (
     TelemetrySettings,
     VideoSettings,
 )
-from edge_node.settings.secrets import scrub
 
 __all__ = [
     "CREDENTIAL_KEYS",

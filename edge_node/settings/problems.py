@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from edge_node.call.rules import Outputs, parse_rule
+from edge_node.protocol.secrets import scrub
 from edge_node.settings import checks
-from edge_node.settings.secrets import scrub
 
 if TYPE_CHECKING:
     from edge_node.settings.schema import Settings

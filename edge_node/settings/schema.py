@@ -20,10 +20,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from edge_node.protocol.secrets import MASK, scrub
 from edge_node.settings import checks
 from edge_node.settings.identity import default_node_id
 from edge_node.settings.problems import Problem, Problems, rule_problems
-from edge_node.settings.secrets import MASK, scrub
 
 Identifier = Annotated[str, AfterValidator(checks.identifier)]
 ChannelName = Annotated[str, AfterValidator(checks.channel_name)]

@@ -10,11 +10,11 @@ from edge_node.protocol.secrets import scrub
 @pytest.mark.parametrize(
     ("text", "masked"),
     [
-        ("wss://h/v1?key=pk_x&token=abc&n=1", "wss://h/v1?key=<hidden>&token=<hidden>&n=1"),
-        ("Credential(api_key='pk_x', n=1)", "Credential(api_key='<hidden>', n=1)"),
-        ("a=ice-ufrag:ab\r\na=ice-pwd:cd\r\na=mid:0", "a=ice-ufrag:<hidden>\r\na=ice-pwd:<hidden>\r\na=mid:0"),
-        (r'"sdp":"a=ice-pwd:cd\r\na=mid:0"', r'"sdp":"a=ice-pwd:<hidden>\r\na=mid:0"'),
-        ('{"urls":"turn:a","credential": "x"}', '{"urls":"turn:a","credential": "<hidden>"}'),
+        ("wss://h/v1?key=pk_x&token=abc&n=1", "wss://h/v1?key=***&token=***&n=1"),
+        ("Credential(api_key='pk_x', n=1)", "Credential(api_key='***', n=1)"),
+        ("a=ice-ufrag:ab\r\na=ice-pwd:cd\r\na=mid:0", "a=ice-ufrag:***\r\na=ice-pwd:***\r\na=mid:0"),
+        (r'"sdp":"a=ice-pwd:cd\r\na=mid:0"', r'"sdp":"a=ice-pwd:***\r\na=mid:0"'),
+        ('{"urls":"turn:a","credential": "x"}', '{"urls":"turn:a","credential": "***"}'),
         ("monkey=5 keys: key", "monkey=5 keys: key"),
     ],
 )
