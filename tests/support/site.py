@@ -30,6 +30,7 @@ url = "{camera}"
 
 [audio]
 microphone = "mic"
+echo_cancel = "off"                 # its people are tones, which a noise suppressor takes for noise
 speaker = "speaker"
 
 [gpio]
