@@ -120,12 +120,15 @@ def plan(board: BoardLimits, wish: Wish, now: Situation = CALM) -> Plan | Refusa
         return Refusal("video.width_px, height_px, fps and max_kbps must all be above 0: raise the one that is not")
     if wish.source is Source.CODED:
         return _handed_through(board, wish, now)
+    if wish.source is Source.FOREIGN:
+        decoding = math.ceil(rules.macroblocks(wish.width_px, wish.height_px) * wish.fps * DECODE_COST)
+        if board.software is None or decoding > _budget(board.software, now):
+            return Refusal("this board cannot decode that stream in time: set the camera to H.264 without B-frames")
+        now = replace(now, other_mb_per_s=now.other_mb_per_s + decoding)
     limits = _encoder(board, wish, now)
     if limits is None:
         return Refusal('this board has no video encoder: use a camera that encodes by itself (video.source = "rtsp")')
     budget = _budget(limits, now)
-    if wish.source is Source.FOREIGN and limits.name == "libx264":
-        budget = int(budget / (1 + DECODE_COST))
     if budget < rules.macroblocks(MIN_WIDTH_PX, MIN_HEIGHT_PX) * MIN_FPS:
         return Refusal("this board already encodes all it can: end other viewers that need a codec of their own")
     asked = _Size(wish.width_px, wish.height_px)
@@ -194,8 +197,7 @@ def _encoder(board: BoardLimits, wish: Wish, now: Situation) -> EncoderLimits | 
         return hardware or software
     if software is not None:
         fitting = _within(software, _Size(wish.width_px, wish.height_px))
-        cost = 1 + DECODE_COST if wish.source is Source.FOREIGN else 1
-        if fitting.macroblocks * wish.fps * cost <= _budget(software, now):
+        if fitting.macroblocks * wish.fps <= _budget(software, now):
             return software
     return replace(hardware, name="h264_v4l2m2m", align_width_px=COPIED_ALIGN_PX, align_height_px=16)
 
@@ -215,7 +217,7 @@ def _too_many(viewers: int) -> Refusal:
 
 def _budget(limits: EncoderLimits, now: Situation) -> int:
     """Macroblocks a second left for one more stream."""
-    if limits.name == "v4l2m2m":
+    if limits.name in ("v4l2m2m", "h264_v4l2m2m"):
         return limits.max_mb_per_s
     return min(limits.max_mb_per_s, limits.max_mb_per_s * limits.parallel - now.other_mb_per_s)
 

@@ -91,7 +91,7 @@ def test_a_measured_speed_takes_the_place_of_the_estimate() -> None:
 def test_every_board_can_show_something(path: Path) -> None:
     limits = board_limits(profile_of(path))
     for source in Source:
-        chosen = plan(limits, Wish(1280, 720, 30, 2000, source))
+        chosen = plan(limits, Wish(640, 480, 30, 2000, source))
         assert isinstance(chosen, Plan)
         assert chosen.fps >= 15
 

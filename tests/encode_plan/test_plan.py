@@ -81,6 +81,15 @@ def test_pictures_in_memory_take_the_boards_encoder_when_the_processor_cannot_ke
     assert planned(CAMERA, WISH).encoder == "h264_v4l2m2m"
 
 
+def test_what_has_to_be_decoded_first_takes_its_time() -> None:
+    foreign = Wish(1920, 1080, 30, 4000, Source.FOREIGN)
+    assert planned(PLAIN, foreign).fps == 30
+    alone = BoardLimits(None, replace(SOFTWARE, parallel=1))
+    assert (planned(alone, foreign).fps, planned(alone, foreign).limited_by) == (19, "encoder")
+    for board in (ZERO, CAMERA):
+        assert "without B-frames" in refused(plan(board, foreign))
+
+
 def test_two_parallel_encodes_go_and_four_do_not() -> None:
     full_hd = Wish(1920, 1080, 30, 4000)
     one = planned(PLAIN, full_hd)
