@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from edge_node.dsp.blocks import Blocks
-from edge_node.dsp.level import Meter
+from edge_node.dsp.level import Meter, dbfs
 from edge_node.dsp.pacing import Pacer
 from edge_node.dsp.pcm import Pcm, silence
 from edge_node.media.opus_encoder import PACKET_FRAMES, OpusEncoder
@@ -148,5 +148,5 @@ class AudioPublication:
         if pcm is None or self._muted or not self._open:
             pcm = silence(PACKET_FRAMES)
         if self._track.viewers:
-            self._track.deliver(self._encoder.encode(pcm, self._pts), True, PACKET_S)
+            self._track.deliver(self._encoder.encode(pcm, self._pts), True, PACKET_S, round(dbfs(pcm)))
         self._pts += PACKET_FRAMES

@@ -25,7 +25,7 @@ from aiortc.rtp import RtcpByePacket, RtcpSdesPacket, RtcpSenderInfo, RtcpSource
 
 from edge_node.realtime.aiortc_wire import Wire
 from edge_node.realtime.feed import Feed, SenderClock
-from edge_node.rtp.budget import Budget, Repeats
+from edge_node.rtp.budget import Budget, Repeats, is_wanted
 from edge_node.rtp.header import ExtensionIds, Template, abs_send_time, ntp
 from edge_node.rtp.history import MAX_PACKETS, MAX_PACKETS_PLAIN, Burst, History
 from edge_node.rtp.pacer import BURST_BYTES, DEPTH_BYTES, Meter, Pacer, pace_kbps
@@ -129,6 +129,7 @@ class OwnSender:
         self._number = random.getrandbits(15)
         self._origin = random.getrandbits(32)
         self._group = 0
+        self._keyframe_at = 0.0
         self._job: Job | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ready = asyncio.Event()
@@ -202,6 +203,7 @@ class OwnSender:
         inner._RTCRtpSender__rtp_timestamp = timestamp
         if keyframe and self._video:
             self._group += 1
+            self._keyframe_at = now
         self._job = Job(cut, self._number, timestamp, level_dbov)
         self._number += len(cut.payloads)
         self._meet_path(cut.size, now)
@@ -307,12 +309,12 @@ class OwnSender:
     async def _retransmit(self, number: int) -> None:
         """aiortc's answer to each sequence number in a NACK (RFC 4585 section 6.2.1)."""
         found = self._history.find(number)
-        if found is None or found[0].group != self._group:
+        now, rtt_s = time.monotonic(), self._inner._RTCRtpSender__rtt
+        if found is None or not is_wanted(now - self._keyframe_at if found[0].group < self._group else None, rtt_s):
             self.counts.too_old += 1
             return
         burst, index = found
-        now = time.monotonic()
-        if not self._repeats.is_new(burst.first + index, now, self._inner._RTCRtpSender__rtt):
+        if not self._repeats.is_new(burst.first + index, now, rtt_s):
             return
         if not self._budget.spend(len(burst.cut.payloads[index])) or not self._wire.is_open(self._inner.transport):
             return

@@ -10,6 +10,22 @@ MIN_REPEAT_S = 0.005
 RTT_SHARE = 0.8
 MAX_RTT_S = 1.0
 MAX_REMEMBERED = 2000
+GRACE_S = 0.2
+GRACE_RTTS = 2.0
+
+
+def round_trip_s(rtt_s: float | None) -> float:
+    """What was measured, made sense of: unknown, or negative because a clock stepped, is 0."""
+    return min(MAX_RTT_S, max(0.0, rtt_s or 0.0))
+
+
+def is_wanted(keyframe_age_s: float | None, rtt_s: float | None) -> bool:
+    """Whether a packet is worth repairing; the age is that of a keyframe that came after it, None without one.
+
+    Viewers go on from the keyframe. One that loses the last packet before it learns of that only when it has come, and
+    some viewers (aiortc) wait for it all the same.
+    """
+    return keyframe_age_s is None or keyframe_age_s <= max(GRACE_S, GRACE_RTTS * round_trip_s(rtt_s))
 
 
 class Budget:
@@ -54,7 +70,7 @@ class Repeats:
 
         `rtt_s` may be unknown or nonsense (clocks step): it is clamped.
         """
-        patience = max(MIN_REPEAT_S, RTT_SHARE * min(MAX_RTT_S, max(0.0, rtt_s or 0.0)))
+        patience = max(MIN_REPEAT_S, RTT_SHARE * round_trip_s(rtt_s))
         answered_at = self._answered.pop(number, None)
         if answered_at is not None and now - answered_at < patience:
             self._answered[number] = answered_at

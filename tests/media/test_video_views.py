@@ -11,7 +11,8 @@ import pytest
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from edge_node.media.views import AUDIO_TIME_BASE, VIDEO_TIME_BASE, FanoutTrack
-from edge_node.ports import ViewableTrack
+from edge_node.ports import DirectView, ViewableTrack
+from edge_node.rtp.packetize import Unit
 from tests.support.video_sink import CountingDemand, take
 from tests.support.waiting import eventually
 
@@ -253,3 +254,106 @@ def test_packets_for_a_closed_loop_are_forgotten() -> None:
     thread.start()
     thread.join()
     assert len(track._inbox) == 1
+
+
+class Sink:
+    """A ports.UnitSink that is behind when the test says so."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[int, int]] = []
+        self.units: list[Unit] = []
+        self.behind = False
+        self.ends = 0
+
+    def take(self, unit: Unit, timestamp: int) -> bool:
+        if not self.behind:
+            self.taken.append((int.from_bytes(bytes(unit.data), "big"), timestamp))
+            self.units.append(unit)
+        return not self.behind
+
+    def ended(self) -> None:
+        self.ends += 1
+
+    @property
+    def numbers(self) -> list[int]:
+        return [number for number, _ in self.taken]
+
+
+async def test_sinks_get_one_unit_at_once() -> None:
+    track = FanoutTrack("video", "video/H264")
+    views, sinks = [track.subscribe() for _ in range(3)], [Sink() for _ in range(3)]
+    for view, sink in zip(views, sinks, strict=True):
+        assert isinstance(view, DirectView)
+        view.attach(sink)
+    play(track, 0, 1, 2, keyframes=(1,))
+    assert [sink.taken for sink in sinks] == [[(1, STEP), (2, 2 * STEP)]] * 3
+    assert sinks[0].units[0] is sinks[1].units[0] and sinks[0].units[0].keyframe
+    views[0].stop()
+    assert [sink.ends for sink in sinks] == [1, 0, 0]
+    track.close()
+    assert [sink.ends for sink in sinks] == [1, 1, 1]
+
+
+async def test_a_sink_gets_what_waited_and_timestamps_that_grow() -> None:
+    track = FanoutTrack("video", "video/H264")
+    track.keep_group(True)
+    play(track, *range(5), keyframes=(0,))
+    view, sink = track.subscribe(), Sink()
+    view.attach(sink)
+    play(track, 5, 5)
+    assert sink.numbers == [0, 1, 2, 3, 4, 5, 5]
+    times = [timestamp for _, timestamp in sink.taken]
+    assert times == sorted(set(times))
+    track.pause()
+    play(track, 6)
+    track.resume()
+    assert sink.numbers[7:] == [0, 1, 2, 3, 4, 5, 5, 6]
+    track.close()
+
+
+async def test_a_sink_that_is_behind_falls_back_to_a_keyframe_and_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    demand = CountingDemand()
+    track = FanoutTrack("video", "video/H264", demand=demand)
+    slow, quick = Sink(), Sink()
+    views = [track.subscribe(), track.subscribe()]
+    for view, sink in zip(views, (slow, quick), strict=True):
+        view.attach(sink)
+    play(track, 0, keyframes=(0,))
+    now = track.now()
+    monkeypatch.setattr(track, "now", lambda: now)
+    slow.behind = True
+    asked = demand.keyframes
+    play(track, *range(1, 40))
+    assert quick.numbers == list(range(40)) and demand.keyframes == asked
+    slow.behind = False
+    monkeypatch.setattr(track, "now", lambda: now + 2)
+    views[0].pump()
+    assert slow.numbers == list(range(16)) and demand.keyframes == asked + 1
+    play(track, 40, 41)
+    assert demand.keyframes == asked + 1
+    monkeypatch.setattr(track, "now", lambda: now + 4)
+    play(track, 42)
+    assert demand.keyframes == asked + 2  # the first asking was lost
+    play(track, 43, 44, keyframes=(43,))
+    assert slow.numbers[16:] == [43, 44]
+    assert views[0].dropped == 27 and views[1].dropped == 0
+    track.close()
+
+
+async def test_a_camera_that_cannot_be_asked_is_thinned_for_a_narrow_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    track = FanoutTrack("video", "video/H264")
+    track.keep_group(True)
+    narrow, wide = Sink(), Sink()
+    views = [track.subscribe(), track.subscribe()]
+    for view, sink in zip(views, (narrow, wide), strict=True):
+        view.attach(sink)
+    for number in range(300):
+        monkeypatch.setattr(track, "now", lambda number=number: number / 30)
+        packet: av.Packet[Any] = av.Packet(number.to_bytes(4, "big") + bytes(7000 if number % 30 else 30_000))
+        packet.pts = packet.dts = number * STEP
+        track.deliver(packet, number % 30 == 0, PICTURE_S)
+        if number == 60:
+            views[0].set_bitrate(900)
+    assert len(wide.taken) == 300
+    assert 120 < len(narrow.taken) < 240 and views[0].dropped == 300 - len(narrow.taken)
+    track.close()

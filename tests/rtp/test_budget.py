@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edge_node.rtp.budget import CREDIT_BYTES, MAX_REMEMBERED, SHARE, Budget, Repeats
+from edge_node.rtp.budget import CREDIT_BYTES, MAX_REMEMBERED, SHARE, Budget, Repeats, is_wanted
 
 
 def spent(budget: Budget, size: int = 1000, asked: int = 10_000) -> int:
@@ -46,6 +46,11 @@ def test_an_unknown_or_impossible_round_trip() -> None:
         assert repeats.is_new(1, 0.0, rtt)
         assert not repeats.is_new(1, patience * 0.9, rtt)
         assert repeats.is_new(1, patience * 1.1, rtt)
+
+
+def test_what_a_keyframe_has_replaced_is_not_repaired() -> None:
+    assert is_wanted(None, None) and is_wanted(0.1, 0.01) and is_wanted(0.5, 0.3)
+    assert not is_wanted(0.3, None) and not is_wanted(0.3, -1.0) and not is_wanted(2.1, 50.0)
 
 
 def test_it_remembers_so_many() -> None:
