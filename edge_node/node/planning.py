@@ -7,9 +7,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from edge_node.encode_plan.decode import decode_refusal
 from edge_node.encode_plan.governor import Governor, Reading, Work
 from edge_node.encode_plan.limits import BoardLimits
-from edge_node.encode_plan.plan import CALM, Plan, Refusal, Situation, Source, Wish, plan
+from edge_node.encode_plan.plan import CALM, Plan, Refusal, Situation, Source, Wish, may_transcode, plan
 from edge_node.errors import SettingsError
 from edge_node.ports import Clock, Probe
 from edge_node.settings.schema import VideoSettings
@@ -29,6 +30,8 @@ class Planned(Protocol):
         ...
 
     def set_plan(self, plan: Plan) -> None: ...
+
+    def set_vp8_plan(self, plan: Plan) -> None: ...
 
 
 class Planner:
@@ -55,6 +58,15 @@ class Planner:
         if isinstance(chosen, Refusal):
             raise SettingsError(f"video: {chosen.reason}")
         return chosen
+
+    def vp8(self, running: Plan, now: Situation = CALM) -> Plan | Refusal:
+        """What viewers without H.264 can get beside the running plan."""
+        video = self._video
+        return may_transcode(self.board, Wish(video.width_px, video.height_px, video.fps, video.max_kbps), running, now)
+
+    def undecodable(self, codec: str, width_px: int, height_px: int) -> str | None:
+        """Why this board cannot decode such pictures, or None."""
+        return decode_refusal(self.board, codec, width_px, height_px, self._video.fps)
 
     def calibrated(self, mb_per_s: int) -> None:
         """The software encoder's real speed on this machine."""
@@ -109,6 +121,9 @@ class PlanKeeper:
         chosen = self._planner.try_plan(source, now, hardware=not work.software_instead)
         if isinstance(chosen, Plan):
             self._video.set_plan(chosen)
+            vp8 = self._planner.vp8(chosen, now)
+            if isinstance(vp8, Plan):
+                self._video.set_vp8_plan(vp8)
         refused = chosen.reason if isinstance(chosen, Refusal) else None
         if refused is not None and refused != self._refused:
             log.warning("the plan for pictures stays as it is: %s", refused)

@@ -29,6 +29,7 @@ class Board:
         self.host: dict[str, Any] = {"soc_temp_c": 50.0, "throttled": [], "wifi_rssi_dbm": None}
         self.now = Work(Source.RAW, viewers=1)
         self.plans: list[Plan] = []
+        self.vp8_plans: list[Plan] = []
         self.clock = ManualClock()
         self.keeper = PlanKeeper(Planner(limits, SETTINGS, 415.0), self, self, self.clock, calibrate)
 
@@ -43,6 +44,9 @@ class Board:
 
     def set_plan(self, plan: Plan) -> None:
         self.plans.append(plan)
+
+    def set_vp8_plan(self, plan: Plan) -> None:
+        self.vp8_plans.append(plan)
 
     def live(self, seconds: float, late: float = 0.0) -> Plan:
         """Readings for so long, with this share of the pictures too late."""
@@ -146,3 +150,17 @@ async def test_the_encoder_is_measured_once_it_has_work() -> None:
     assert len(calls) == 1
     task.cancel()
     await asyncio.wait([task])
+
+
+def test_vp8_gets_what_is_left_beside_the_pictures() -> None:
+    board = Board()
+    plan = board.live(TICK_S)
+    vp8 = board.vp8_plans[-1]
+    assert vp8.encoder == "libvpx"
+    assert vp8.width_px * vp8.height_px * vp8.fps < plan.width_px * plan.height_px * plan.fps
+
+
+def test_says_what_cannot_be_decoded() -> None:
+    planner = Planner(CAMERA, SETTINGS, 415.0)
+    assert planner.undecodable("h264", 320, 240) is None
+    assert "too slow for H.265" in (planner.undecodable("hevc", 3840, 2160) or "")
