@@ -16,6 +16,7 @@ def test_a_hole_is_asked_for_until_it_is_filled() -> None:
     holes.fill(6, 1.02)
     holes.fill(99, 1.02)
     assert holes.rtt_s == pytest.approx(0.02)
+    assert holes.repeat_s == pytest.approx(0.03)
     assert holes.ask(1.0 + REPEAT_S) == (5, 7)
     holes.fill(5, 1.5)
     assert holes.rtt_s == pytest.approx(0.02)  # asked for twice: which question was that the answer to?
@@ -32,7 +33,7 @@ def test_patience_ends_and_grows_with_the_way() -> None:
     assert holes.deadline == PATIENCE_S
     holes.fill(0, 0.3)  # asked for often, but the first thing known about the way
     assert holes.rtt_s == 0.3
-    assert holes.repeat_s == pytest.approx(0.375) and holes.patience_s == pytest.approx(0.75)
+    assert holes.repeat_s == pytest.approx(0.45) and holes.patience_s == pytest.approx(0.75)
     holes.open(1, 3, 1.0)
     holes.ask(1.0)
     holes.fill(1, 9.0)
