@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from edge_node.encode_plan.limits import HARDWARE_CARD
+from edge_node.encode_plan.rules import receive_buffer_bytes, supply_advice
 from edge_node.host.identity import read_machine
 from edge_node.host.probes import LinuxProbe
 
 HOT_C = 80.0  # Raspberry Pi documentation: the firmware begins to throttle at 80 degrees
 WEAK_RSSI_DBM = -75
 FULL_PERCENT = 90.0
-PI_ENCODER = "bcm2835-codec-encode"
+FAST_CAMERA_KBPS = 8000  # what cameras of 4 megapixels are set to when they come
 
 
 class Level(Enum):
@@ -79,7 +81,7 @@ class Doctor:
 
     def encoder(self) -> Iterator[Finding]:
         for path, name in self._video_nodes():
-            if PI_ENCODER in name:
+            if HARDWARE_CARD in name:
                 yield self._node_finding("encoder", path, f"H.264 in hardware at {path}", "video")
                 return
         yield Finding("encoder", Level.OK, f"H.264 in software on {os.cpu_count()} cores")
@@ -118,6 +120,13 @@ class Doctor:
             yield Finding("network", Level.PROBLEM, "no way to the internet", todo)
         else:
             yield Finding("network", Level.OK, f"default route over {default}")
+        buffer_bytes = self._text("proc/sys/net/core/rmem_max").strip()
+        if buffer_bytes.isdigit() and int(buffer_bytes) < receive_buffer_bytes(FAST_CAMERA_KBPS):
+            todo = (
+                "for RTSP cameras over UDP run: echo net.core.rmem_max=1048576 | "
+                "sudo tee /etc/sysctl.d/60-edge-node.conf && sudo sysctl --system"
+            )
+            yield Finding("network", Level.NOTE, f"sockets may hold {buffer_bytes} bytes only", todo)
         rssi = self._probe.wifi_rssi_dbm()
         if rssi is not None:
             weak = rssi < WEAK_RSSI_DBM
@@ -139,8 +148,7 @@ class Doctor:
         if held_back is None:
             yield Finding("power", Level.OK, "this machine does not report its supply")
         elif held_back:
-            volts = any("voltage" in name for name in held_back)
-            todo = "use the board's own power supply and a short cable" if volts else "cool the board"
+            todo = supply_advice(held_back) or "cool the board"
             yield Finding("power", Level.PROBLEM, f"the firmware reports {', '.join(held_back)}", todo)
         else:
             yield Finding("power", Level.OK, "never throttled since boot")

@@ -48,6 +48,7 @@ def test_an_empty_machine_is_told_what_to_do(tmp_path: Path) -> None:
         ({"sys/class/thermal/thermal_zone0/temp": "85000"}, "power", "cool the board: it runs slower"),
         ({"sys/devices/platform/soc/soc:firmware/get_throttled": "50000"}, "power", "own power supply"),
         ({"sys/devices/platform/soc/soc:firmware/get_throttled": "40000"}, "power", "cool the board"),
+        ({"proc/sys/net/core/rmem_max": "212992"}, "network", "rmem_max=1048576"),
         ({"proc/net/wireless": "a\nb\n wlan0: 0 1 -90. 0\n"}, "network", "bring the access point nearer"),
         ({"sys/class/video4linux/video0/index": "1\n"}, "camera", "plug one in"),
     ],

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from edge_node.encode_plan.rules import receive_buffer_bytes
 from edge_node.media.rtsp.connection import PacketSink
 
 # Default kernel buffers overflow under a keyframe's burst on a Pi 4 (bvis/fermax-blue-hass#80).
-RECEIVE_BUFFER_BYTES = 1 << 20
+RECEIVE_BUFFER_BYTES = receive_buffer_bytes(16_000)
 _TRIES = 32
 _KNOCK = b"\x80\xc9\0\1\0\0\0\0"  # an empty RTCP receiver report (RFC 3550 section 6.4.2)
 
