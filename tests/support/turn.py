@@ -1,0 +1,46 @@
+"""A real TURN server (coturn) on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from edge_node.protocol.payloads import IceServerConfig
+from tests.support.waiting import eventually
+
+needs_turnserver = pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed")
+
+
+@asynccontextmanager
+async def turn_server(folder: Path, transport: str = "udp") -> AsyncIterator[IceServerConfig]:
+    """Runs coturn; gives what a peer needs to use it over this transport."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = (
+        "-n", "--no-cli", "--no-tls", "--no-dtls", "--lt-cred-mech", "--fingerprint", "--allow-loopback-peers",
+        "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", f"--listening-port={port}", "--user=user:password",
+        "--realm=test", f"--pidfile={folder / 'turn.pid'}", f"--userdb={folder / 'turn.db'}", "--log-file=stdout",
+        "--simple-log",
+    )  # fmt: skip
+    log = (folder / "turn.log").open("wb")
+    process = await asyncio.create_subprocess_exec("turnserver", *arguments, stdout=log, stderr=log)
+    try:
+        await eventually(lambda: process.returncode is None and _listens(port))
+        yield IceServerConfig(f"turn:127.0.0.1:{port}?transport={transport}", "user", "password")
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 10)
+        log.close()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
