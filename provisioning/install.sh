@@ -20,7 +20,7 @@ esac
 
 echo "install.sh: Debian packages"
 apt-get update -qq
-wanted=(systemd python3 python3-venv python3-systemd libportaudio2 libasound2-plugins)
+wanted=(systemd python3 python3-venv python3-systemd libportaudio2 libasound2-plugins libspeexdsp1)
 # Only Raspberry Pi's archive has picamera2; lgpio is in Debian's too. Neither is needed on a plain machine.
 for package in python3-picamera2 python3-lgpio; do
   [ -n "$(apt-cache policy "$package" 2>/dev/null | sed -n 's/^ *Candidate: *\([^(]\)/\1/p')" ] && wanted+=("$package")
@@ -31,7 +31,7 @@ echo "install.sh: $PREFIX/venv"
 # The distribution's own Python with its packages: picamera2 and libcamera are built for it.
 /usr/bin/python3 -m venv --system-site-packages --clear "$PREFIX/venv"
 "$PREFIX/venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --ignore-installed \
-  -r provisioning/requirements/hub.txt
+  -r provisioning/requirements/hub-aec.txt
 "$PREFIX/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps .
 ln -sf "$PREFIX/venv/bin/edge-node" /usr/local/bin/edge-node
 

@@ -178,7 +178,8 @@ async def test_row_152_one_stream_one_clock(lab: PulseLab) -> None:
             if counted == 20:
                 break
         assert audio.echo == "off"
-    assert not [t for t in threading.enumerate() if t.name in ("sound card", "microphone", "speaker")]
+    names = {"sound card", "microphone", "speaker"}
+    await eventually(lambda: not names & {thread.name for thread in threading.enumerate()})
 
 
 async def test_row_152_devices_that_refuse_get_a_stream_each() -> None:
