@@ -1,0 +1,1 @@
+"""Tracks for programs that speak."""
