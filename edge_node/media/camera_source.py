@@ -21,7 +21,7 @@ from edge_node.media.stall_watch import FIRST_PICTURE_S, STALL_S, StallWatch
 from edge_node.ports import VIDEO_CLOCK, AccessUnit, Clock, Demand, VideoSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ class CameraSource:
         self._inside = False
         self._demand: Demand | None = None
         self._camera: Any = None
+        self._controls: dict[str, Any] = {}
 
     @property
     def demand(self) -> Demand | None:
@@ -95,6 +96,15 @@ class CameraSource:
         camera = self._camera
         if camera is not None and plan.fps != before.fps:
             camera.set_controls({"FrameRate": plan.fps})
+        if isinstance(self._demand, EncoderDemand):
+            self._demand.set_plan(plan)
+
+    def set_controls(self, controls: Mapping[str, Any]) -> None:
+        """Controls of libcamera by name, now and whenever the camera is opened again. From any thread."""
+        self._controls.update(controls)
+        camera = self._camera
+        if camera is not None:
+            camera.set_controls(dict(controls))
 
     async def run(self, sink: VideoSink) -> None:
         """Delivers until cancelled."""
@@ -133,6 +143,8 @@ class CameraSource:
             camera.align_configuration(config)
             camera.configure(config)
             self._camera = camera
+            if self._controls:
+                camera.set_controls(dict(self._controls))
             if self._plan.encoder == "v4l2m2m":
                 self._record(library, camera, sink, stop)
             else:
@@ -175,6 +187,11 @@ class EncoderDemand:
     def request_keyframe(self) -> None:
         """V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME, by picamera2."""
         self._encoder.force_key_frame()
+
+    def set_plan(self, plan: Plan) -> None:
+        """Another ceiling at once; a higher one is reached when the viewers' paths carry it."""
+        self._plan = plan
+        self.set_bitrate(self._kbps)
 
     def set_bitrate(self, kbps: int) -> None:
         """The same control that picamera2 sets at the start, on the encoder while it runs."""

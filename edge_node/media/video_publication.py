@@ -83,7 +83,8 @@ class VideoPublication:
     """A VideoSink that owns the encoder and `track`.
 
     With `vp8_plan` the track may be had as VP8 too, one for all viewers that take nothing else. `judge` says whether
-    this board can decode what browsers cannot be given as it is.
+    this board can decode what browsers cannot be given as it is. `decorate` gives a copy of a raw picture as it is to
+    be encoded.
 
     Made on the event loop; picture() and unit() may come from any thread, as may request_keyframe() and set_bitrate()
     (the Demand of all viewers together); the rest is called on the loop. A source may stop and another run() begin at
@@ -99,6 +100,7 @@ class VideoPublication:
         open_codec: OpenCodec | None = None,
         vp8_plan: Plan | None = None,
         judge: Judge = lambda codec, width_px, height_px: None,
+        decorate: Callable[[av.VideoFrame], av.VideoFrame] | None = None,
     ) -> None:
         self.source = source
         self.track = FanoutTrack("video", "video/H264", demand=self, on_viewers_changed=self._viewers_changed)
@@ -114,6 +116,7 @@ class VideoPublication:
         self._asks = KeyframeAsks(clock, self._forward_ask)
         self.track.on_keyframe = self._asks.served
         self._transcode = Transcode(self._raw, judge)
+        self._decorate = decorate
         self._transcoding = False
         self._active = True
         self._wanted = False
@@ -195,8 +198,8 @@ class VideoPublication:
             self._plan = plan
             if self._encoder is not None:
                 self._encoder.set_plan(plan)
-            if isinstance(self.source, Replanned):
-                self.source.set_plan(plan)
+        if isinstance(self.source, Replanned):  # also when nothing changed: it may have begun anew
+            self.source.set_plan(plan)
 
     def set_vp8_plan(self, plan: Plan) -> None:
         """Another plan for the VP8 of viewers without H.264."""
@@ -274,6 +277,8 @@ class VideoPublication:
 
     def _raw(self, frame: av.VideoFrame, captured_at: float) -> None:
         self._size = (frame.width, frame.height)
+        if self._decorate is not None and self._active and self._viewers() > 0:
+            frame = self._decorate(frame)
         if self._vp8 is not None:
             self._vp8.picture(frame, captured_at)
         if self._wanted:
@@ -371,12 +376,12 @@ class VideoPublication:
         by_vp8 = self._vp8.decoders_opened if self._vp8 is not None else 0
         return by_source + self._transcode.decoders_opened + by_vp8
 
-    def _source_kind(self) -> Source:
+    def _source_kind(self) -> Source | None:
         label = self.source.label if self.source is not None else "none"
         if label == "camera":
             return Source.CAMERA
         if self._last_picture_at is None:
-            return Source.RAW
+            return None
         if self._coded:
             return Source.CODED
         return Source.FOREIGN if label in ("rtsp", "file") else Source.RAW

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_node.encode_plan.plan import Plan
 from edge_node.errors import DeviceMissing, SourceLost
 from edge_node.media.auto_source import (
     CAP_DEVICE_CAPS,
@@ -82,6 +83,23 @@ async def test_it_looks_each_time_it_runs() -> None:
         await eventually(lambda: source.label == "v4l2")
         assert source.demand is demand
     assert made == [Choice("v4l2", "/dev/video2")]
+
+
+async def test_another_plan_reaches_a_source_that_takes_it() -> None:
+    told: list[Plan] = []
+
+    class Camera(StubSource):
+        def set_plan(self, plan: Plan) -> None:
+            told.append(plan)
+
+    plan = Plan(640, 480, 30, 1000, 50, "v4l2m2m", "3.1")
+    for made in (StubSource("v4l2"), Camera("camera")):
+        source = AutoSource(lambda _, made=made: made, lambda: USB)  # type: ignore[misc]
+        source.set_plan(plan)
+        async with running(source.run(CollectingSink())):
+            await eventually(lambda source=source: source.label != "auto")  # type: ignore[misc]
+            source.set_plan(plan)
+    assert told == [plan]
 
 
 async def test_decoders_of_all_its_sources_are_counted() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 from edge_node.aio.clock import SystemClock
 from edge_node.encode_plan.plan import Plan
 from edge_node.errors import DeviceMissing, SourceLost
-from edge_node.media.camera_source import IPERIOD_ASKED_S, IPERIOD_S, CameraSource, EncoderDemand
+from edge_node.media.camera_source import IPERIOD_ASKED_S, IPERIOD_S, CameraSource, EncoderDemand, Library
 from edge_node.ports import VideoSource
 from tests.support.fake_picamera2 import UNITS, FakeModule
 from tests.support.video_sink import CollectingSink, running
@@ -50,6 +51,53 @@ async def test_the_board_encodes_and_its_pictures_are_handed_through() -> None:
         assert module.keyframes_forced == 1
     assert source.demand is None
     assert module.open == 0
+
+
+@pytest.mark.parametrize("plan", [PLAN, SOFTWARE], ids=["coded", "raw"])
+async def test_another_rate_takes_effect_while_it_films(plan: Plan) -> None:
+    module = FakeModule()
+    async with filming(module, plan) as (source, _):
+        source.set_plan(plan)
+        assert module.controls == {}
+        source.set_plan(replace(plan, fps=15, max_kbps=1000))
+        assert module.controls == {"FrameRate": 15}
+    source.set_plan(replace(plan, fps=10))
+    assert module.controls == {"FrameRate": 15}
+    async with running(source.run(CollectingSink())):
+        await eventually(lambda: module.open == 1 and bool(module.configured))
+        await eventually(lambda: module.configured["controls"]["FrameRate"] == 10)
+
+
+async def test_what_may_not_be_used_names_group_and_supply() -> None:
+    def refused() -> Library:
+        raise PermissionError(1, "Operation not permitted")
+
+    module = FakeModule()
+
+    def library() -> Library:
+        return replace(module.library(), camera=refused)
+
+    with pytest.raises(SourceLost, match="group video"):
+        await CameraSource(PLAN, SystemClock(), library=library).run(CollectingSink())
+
+
+def test_a_lower_ceiling_reaches_the_boards_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def ioctl(_fd: object, _request: int, argument: bytes) -> int:
+        asked.append(struct.unpack("=Ii", argument)[1])
+        return 0
+
+    monkeypatch.setattr("edge_node.media.camera_source.fcntl.ioctl", ioctl)
+
+    class Encoder:
+        vd = 7
+
+    demand = EncoderDemand(Encoder(), PLAN)
+    demand.set_plan(replace(PLAN, max_kbps=1500))
+    demand.set_bitrate(9000)
+    demand.set_bitrate(1200)
+    assert asked == [1_500_000, 1_200_000]
 
 
 async def test_an_old_picamera2_cannot_be_asked_and_makes_more_keyframes() -> None:
@@ -110,3 +158,16 @@ def test_an_encoder_that_refuses_another_rate_is_asked_once() -> None:
     assert demand._rate_refused
     demand.set_bitrate(1200)
     os.close(Encoder.vd)
+
+
+async def test_controls_are_set_at_once_and_again_when_the_camera_is_opened_anew() -> None:
+    module = FakeModule()
+    async with filming(module, SOFTWARE) as (source, _):
+        source.set_controls({"AnalogueGain": 8.0})
+        assert module.controls == {"AnalogueGain": 8.0}
+        module.controls.clear()
+        kept = source
+    sink = CollectingSink()
+    async with running(kept.run(sink)):
+        await eventually(lambda: sink.count)
+        assert module.controls == {"AnalogueGain": 8.0}

@@ -15,8 +15,9 @@ import pytest
 from aiortc.mediastreams import MediaStreamError
 
 from edge_node.aio.clock import SystemClock
+from edge_node.encode_plan.governor import Work
 from edge_node.encode_plan.pace import KEYFRAME_WINDOW_S
-from edge_node.encode_plan.plan import Plan
+from edge_node.encode_plan.plan import Plan, Source
 from edge_node.media import h264
 from edge_node.media.pattern import PatternSource
 from edge_node.media.video_publication import STALLED_AFTER_S, VideoPublication, VideoState
@@ -280,6 +281,41 @@ async def test_the_narrowest_path_limits_the_encoder_and_is_told() -> None:
         assert published.stats().limited_by == "heat"
         view.set_bitrate(100)
         assert published.stats().limited_by == "heat, path"
+
+
+async def test_whoever_plans_is_told_what_comes_and_how_it_goes() -> None:
+    async with publication(StubSource("file")) as published:
+        assert published.work() == Work(None)
+        give(published, UNITS[:1])
+        assert published.work() == Work(Source.CODED)
+        published.track.subscribe()
+        await encode(published, painted(3))
+        assert published.work() == Work(Source.FOREIGN, viewers=1, offered=3)
+    for label, source in (("camera", Source.CAMERA), ("test", Source.RAW)):
+        async with publication(StubSource(label)) as published:
+            published.picture(painted(1)[0], 0.0)
+            assert published.work().source is source
+
+
+async def test_the_source_takes_the_plan_as_well() -> None:
+    told: list[Plan] = []
+
+    class Camera(StubSource):
+        def set_plan(self, plan: Plan) -> None:
+            told.append(plan)
+
+    async with publication(Camera("camera")) as published:
+        published.set_plan(PLAN)
+        assert told == [PLAN]
+
+
+async def test_a_failed_encoder_of_the_board_is_told() -> None:
+    async with publication(plan=replace(PLAN, encoder="h264_v4l2m2m")) as published:
+        published.track.subscribe()
+        await encode(published, painted(2))
+        stats = published.stats()
+        assert (stats.encoder, stats.limited_by) == ("libx264", "encoder failed")
+        assert published.work().software_instead
 
 
 async def test_another_plan_takes_effect_on_the_running_stream() -> None:

@@ -19,10 +19,12 @@ class FakeModule:
     def __init__(self) -> None:
         self.configured: dict[str, Any] = {}
         self.encoder_arguments: dict[str, Any] = {}
+        self.controls: dict[str, Any] = {}
         self.keyframes_forced = 0
         self.open = 0
         self.plugged = True
         self.unplugged_at_start = False
+        self.controls: dict[str, Any] = {}
 
     def library(self, *, askable: bool = True) -> Library:
         """The classes, bound to this module; an old picamera2 cannot be asked for keyframes."""
@@ -67,6 +69,12 @@ class FakeCamera:
 
     def configure(self, configuration: dict[str, Any]) -> None:
         self._module.configured = configuration
+
+    def set_controls(self, controls: dict[str, Any]) -> None:
+        self._module.controls.update(controls)
+
+    def set_controls(self, controls: dict[str, Any]) -> None:
+        self._module.controls.update(controls)
 
     def start_recording(self, encoder: object, output: Any) -> None:
         def film() -> None:
