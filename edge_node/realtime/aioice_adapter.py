@@ -43,6 +43,7 @@ class IceLink:
         self._connection: Any = transport.iceGatherer._connection
         self._relay_only = relay_only
         self._on_found = on_found
+        self._hosting: asyncio.Future[list[Candidate]] | None = None
         self._asking: set[asyncio.Task[None]] = set()
         self._early: list[Candidate] | None = []
         self._greeting_sent: asyncio.Future[None] | None = None
@@ -59,13 +60,10 @@ class IceLink:
 
     async def _gather(self, component: int, addresses: list[str], timeout: float = SERVER_TIMEOUT_S) -> list[Candidate]:
         """What the description starts with."""
-        ice = self._connection
-        stun, turn = ice.stun_server, ice.turn_server
-        ice.stun_server = ice.turn_server = None
-        # A machine without a network still has itself to talk to.
-        alone = [] if self._relay_only else ["127.0.0.1"]
-        candidates: list[Candidate] = await self._stock_gather(component, addresses or alone)
-        ice.stun_server, ice.turn_server = stun, turn
+        stun, turn = self._connection.stun_server, self._connection.turn_server
+        # Cut short, aioice would forget the sockets it has opened so far.
+        self._hosting = asyncio.ensure_future(self._hosts(component, addresses))
+        candidates = await asyncio.shield(self._hosting)
         for asking in self._questions(component, stun, turn):
             task = asyncio.get_running_loop().create_task(self._ask(asking), name="ice-server")
             self._asking.add(task)
@@ -74,6 +72,19 @@ class IceLink:
             await asyncio.wait(self._asking, timeout=FIRST_WAIT_S if candidates else RELAY_ONLY_WAIT_S)
         early, self._early = self._early or [], None
         return candidates + early
+
+    async def _hosts(self, component: int, addresses: list[str]) -> list[Candidate]:
+        """The addresses of this machine, without asking any server."""
+        ice = self._connection
+        stun, turn = ice.stun_server, ice.turn_server
+        ice.stun_server = ice.turn_server = None
+        # A machine without a network still has itself to talk to.
+        alone = [] if self._relay_only else ["127.0.0.1"]
+        try:
+            candidates: list[Candidate] = await self._stock_gather(component, addresses or alone)
+        finally:
+            ice.stun_server, ice.turn_server = stun, turn
+        return candidates
 
     def _questions(self, component: int, stun: Any, turn: Any) -> list[Coroutine[Any, Any, Found]]:
         ice = self._connection
@@ -167,7 +178,9 @@ class IceLink:
         return time.monotonic() - began
 
     async def close(self) -> None:
-        """Asks no server any more."""
+        """Asks no server any more; afterwards aioice knows each socket that is to be closed."""
+        if self._hosting is not None:
+            await asyncio.wait([self._hosting])
         asking = list(self._asking)
         for task in asking:
             task.cancel()

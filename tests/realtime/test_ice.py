@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,3 +160,25 @@ async def test_a_relay_that_comes_late_is_one_more_path(monkeypatch: pytest.Monk
         assert len(ice._connection._check_list) == pairs
         assert relays[-1].transport.is_closing() is not late
     await other.close()
+
+
+def udp_sockets() -> int:
+    """How many UDP sockets of 127.0.0.0/8 this process has open."""
+    mine = {os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
+    rows = [line.split() for line in Path("/proc/self/net/udp").read_text().splitlines()[1:]]
+    return sum(f"socket:[{row[9]}]" in mine and row[1].split(":")[0].endswith("7F") for row in rows)
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_closing_amid_the_gathering_leaves_no_socket(turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda **_: ["127.0.0.1", "127.0.0.2", "127.0.0.3"])
+    before = udp_sockets()
+    async with stun_server(None) as (_, address):
+        one = link(Found(), f"stun:{address}")
+        offering = asyncio.create_task(one.offer())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        offering.cancel()
+        await asyncio.gather(offering, return_exceptions=True)
+        await one.close()
+    await eventually(lambda: udp_sockets() == before)
