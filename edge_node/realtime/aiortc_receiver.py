@@ -245,7 +245,8 @@ class Pictures(Reception):
 
     @property
     def _ssrc(self) -> int:
-        return 0 if self._source is None else self._source[0]
+        assert self._source is not None  # nothing is asked for before the first packet
+        return self._source[0]
 
 
 class Sound(Reception):

@@ -1,0 +1,170 @@
+"""Receptions with a receiver that only listens; tests/contract has them in a real one."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiortc.rtp import RtpPacket
+
+from edge_node.realtime.aiortc_receiver import QUEUE, DecodeQueue, Pictures, Reception, Sound
+from tests.support.waiting import eventually
+
+KEY, DELTA = b"\x78\0\2\x67\x42\0\2\x65\x88", b"\x41\x9a"
+H264, OPUS = SimpleNamespace(name="H264"), SimpleNamespace(name="opus")
+
+
+class Receiver:
+    """What a reception needs of aiortc's."""
+
+    def __init__(self) -> None:
+        self.__dict__["_RTCRtpReceiver__codecs"] = {97: H264, 99: H264, 111: OPUS}
+        self.asked: list[Any] = []
+
+    async def _send_rtcp_nack(self, media_ssrc: int, lost: list[int]) -> None:
+        self.asked.append((media_ssrc, lost))
+
+    async def _send_rtcp_pli(self, media_ssrc: int) -> None:
+        self.asked.append((media_ssrc, "pli"))
+
+
+def packet(number: int, payload: bytes = DELTA, *, kind: int = 97, ssrc: int = 7, step: int = 3000) -> RtpPacket:
+    """One whole picture, or 20 ms of sound."""
+    made = RtpPacket(
+        payload_type=kind, marker=1, sequence_number=number % 65536, timestamp=number * step % 2**32, ssrc=ssrc
+    )
+    made.payload = made._data = payload  # type: ignore[attr-defined]
+    return made
+
+
+def sound(number: int, payload: bytes = b"x", ssrc: int = 7) -> RtpPacket:
+    return packet(number, payload, kind=111, ssrc=ssrc, step=960)
+
+
+def decoded(reception: Reception) -> list[tuple[int, bytes]]:
+    """What waits for the decoder: timestamps and bytes."""
+    found = []
+    while not reception.queue.empty():
+        item = reception.queue.get_nowait()
+        found.append((item[1].timestamp, item[1].data))
+    return found
+
+
+async def test_pictures_go_to_the_decoder_at_once_and_holes_are_asked_for() -> None:
+    receiver = Receiver()
+    pictures = Pictures(receiver)
+    pictures.set()  # before anything came: nobody to ask
+    await asyncio.sleep(0)
+    assert receiver.asked == []
+    assert pictures.add(packet(65_535, KEY)) == (False, None)
+    pictures.add(packet(65_537))
+    assert [ticks for ticks, _ in decoded(pictures)] == [0]
+    await eventually(lambda: (7, [0]) in receiver.asked)
+    await eventually(lambda: receiver.asked.count((7, [0])) >= 3)  # by a timer of its own
+    pictures.add(packet(65_536))
+    assert decoded(pictures) == [(3000, DELTA), (6000, DELTA)]
+    stats = pictures.stats()
+    assert (stats.frames, stats.holes, stats.given_up) == (3, 1, 0) and stats.nacks >= 3
+    assert stats.repair_ms is not None and stats.repair_ms > 0
+    await pictures.close()
+    assert pictures._timer is None and pictures.add(packet(65_538)) == (False, None) and decoded(pictures) == []
+
+
+async def test_a_hole_is_given_up_without_another_packet() -> None:
+    receiver = Receiver()
+    pictures = Pictures(receiver)
+    for number in (1, 3):
+        pictures.add(packet(number, KEY if number == 1 else DELTA))
+    await eventually(lambda: (7, "pli") in receiver.asked)
+    assert pictures.stats().given_up == 1 and [t for t, _ in decoded(pictures)] == [0]
+    await pictures.close()
+
+
+async def test_after_a_broken_frame_the_next_is_a_keyframe() -> None:
+    receiver = Receiver()
+    pictures = Pictures(receiver)
+    pictures.add(packet(1, KEY))
+    pictures.set()
+    assert not pictures.is_set()
+    await eventually(lambda: receiver.asked == [(7, "pli")])
+    pictures.add(packet(2))
+    pictures.add(packet(3, KEY))
+    assert [t for t, _ in decoded(pictures)] == [0, 6000]
+    await pictures.close()
+    pictures.set()
+    await asyncio.sleep(0)
+    assert receiver.asked == [(7, "pli")]
+
+
+async def test_a_decoder_that_is_behind_starts_again_with_a_keyframe() -> None:
+    receiver = Receiver()
+    pictures = Pictures(receiver)
+    for number in range(QUEUE["video"] + 1):
+        pictures.add(packet(number, DELTA if number else KEY))
+    assert pictures.queue.qsize() == 1 and pictures.stats().skipped == QUEUE["video"]
+    await eventually(lambda: receiver.asked == [(7, "pli")])
+    await pictures.close()
+
+
+@pytest.mark.parametrize("change", [{"ssrc": 8}, {"kind": 99}])
+async def test_another_source_starts_anew(change: dict[str, Any]) -> None:
+    pictures = Pictures(Receiver())
+    pictures.add(packet(1, KEY))
+    pictures.add(packet(500, KEY, **change))
+    pictures.add(packet(501, **change))
+    assert [t for t, _ in decoded(pictures)] == [0, 3000, 6000]
+    await pictures.close()
+
+
+async def test_sound_is_handed_on_in_order_without_waiting() -> None:
+    heard = Sound(Receiver())
+    for number in (0, 1, 2, 4, 3, 5):
+        heard.add(sound(number))
+    assert [t // 960 for t, _ in decoded(heard)] == [0, 1, 2, 3, 4, 5]
+    heard.add(sound(7))
+    await eventually(lambda: not heard.queue.empty())  # by a timer of its own: 6 is lost, and the gap is to be seen
+    assert [t // 960 for t, _ in decoded(heard)] == [7]
+    heard.add(sound(8, b""))  # nothing to decode
+    heard.set()
+    await asyncio.sleep(0)
+    assert decoded(heard) == []
+    heard.add(sound(9))
+    heard.add(sound(11))
+    heard.add(sound(300, ssrc=8))
+    assert [t // 960 for t, _ in decoded(heard)] == [9, 11, 12]
+    stats = heard.stats()
+    assert (stats.frames, stats.holes, stats.dropped, stats.skipped) == (10, 2, 0, 0)
+    await heard.close()
+
+
+async def test_sound_for_a_slow_decoder_is_bounded() -> None:
+    heard = Sound(Receiver())
+    for number in range(QUEUE["audio"] + 5):
+        heard.add(sound(number))
+    found = decoded(heard)
+    assert len(found) == QUEUE["audio"] and found[0][0] == 5 * 960 and heard.stats().skipped == 5
+    await heard.close()
+
+
+async def test_the_end_comes_through_a_full_queue() -> None:
+    heard = Sound(Receiver())
+    for number in range(QUEUE["audio"]):
+        heard.add(sound(number))
+    heard.queue.put(None)
+    heard.add(sound(1000))
+    assert heard.queue.qsize() == QUEUE["audio"] + 1
+    await heard.close()
+
+
+def test_a_decoder_that_takes_the_last_one_first() -> None:
+    queue = DecodeQueue(1, lambda waiting: None, lambda: None)
+    assert not queue.drop() and queue.dropped == 0
+
+
+def test_a_decoder_that_fails_after_the_loop_was_closed() -> None:
+    async def make() -> Pictures:
+        return Pictures(Receiver())
+
+    asyncio.run(make()).set()
