@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ROUNDING_S = 1e-6
 GOP_CACHE_S = 10.0
 GOP_CACHE_BYTES = 4_000_000
+# While a remembered group leaves at the sender's pace, this much more of what comes meanwhile may wait behind it.
+CATCH_UP_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class PacketQueue:
         self.dropped = 0
         self.needs_keyframe = video
         self._overflowed = False
+        self._catches_up = False
 
     def __len__(self) -> int:
         return len(self._items)
@@ -67,8 +70,12 @@ class PacketQueue:
         self._append(item)
 
     def preload(self, items: tuple[Coded, ...]) -> None:
-        """Replaces the content by a whole group of pictures, which costs no queueing time; it starts decodable."""
+        """Replaces the content by a whole group of pictures, which costs no queueing time; it starts decodable.
+
+        CATCH_UP_S more may wait until the queue has been empty.
+        """
         self.clear()
+        self._catches_up = bool(items)
         self._items.extend(Coded(item.packet, item.keyframe, 0.0, item.unit) for item in items)
         self.needs_keyframe = self._video and not items
 
@@ -87,6 +94,7 @@ class PacketQueue:
         """The oldest packet; IndexError when empty."""
         item = self._items.popleft()
         self._queued_s = max(0.0, self._queued_s - item.duration_s) if self._items else 0.0
+        self._catches_up &= bool(self._items)
         return item
 
     def clear(self) -> None:
@@ -94,7 +102,7 @@ class PacketQueue:
         self._items.clear()
         self._queued_s = 0.0
         self.needs_keyframe = self._video
-        self._overflowed = False
+        self._overflowed = self._catches_up = False
 
     def _put_picture(self, item: Coded) -> None:
         full = self._is_full_for(item)
@@ -111,7 +119,8 @@ class PacketQueue:
             self.dropped += 1
 
     def _is_full_for(self, item: Coded) -> bool:
-        return bool(self._items) and self._queued_s + item.duration_s > self._max_s + ROUNDING_S
+        most_s = self._max_s + (CATCH_UP_S if self._catches_up else 0.0)
+        return bool(self._items) and self._queued_s + item.duration_s > most_s + ROUNDING_S
 
     def _append(self, item: Coded) -> None:
         self._items.append(item)

@@ -134,6 +134,7 @@ class OwnSender:
         self._timer: asyncio.TimerHandle | None = None
         self._ready = asyncio.Event()
         self._pacer = Pacer()
+        self._shared = self._wire.pacer
         self._meter = Meter()
         self._path_kbps: int | None = None
         self._history = History()
@@ -185,7 +186,7 @@ class OwnSender:
         self._job = None
         if self._timer is not None:
             self._timer.cancel()
-        self._wire.sheet.pacer(self._wire.host).set_stream(self, 0)
+        self._shared.set_stream(self, 0)
 
     def take(self, unit: Unit, timestamp: int, timeline: int) -> bool:
         """The next picture or sound; False while an earlier one has not left."""
@@ -212,10 +213,14 @@ class OwnSender:
 
     def _meet_path(self, size: int, now: float) -> None:
         path_kbps = self._clock.target_bitrate // 1000 or None
-        if self._meter.add(size, now) or path_kbps != self._path_kbps:
+        moved = self._shared is not self._wire.pacer
+        if self._meter.add(size, now) or path_kbps != self._path_kbps or moved:
             self._path_kbps = path_kbps
             self._pacer.set_pace(pace_kbps(self._meter.kbps, path_kbps))
-            self._wire.sheet.pacer(self._wire.host).set_stream(self, self._pacer.kbps)
+            if moved:
+                self._shared.set_stream(self, 0)
+                self._shared = self._wire.pacer
+            self._shared.set_stream(self, self._pacer.kbps)
 
     # To the wire
 
@@ -223,10 +228,9 @@ class OwnSender:
         """Sends what may leave now of the unit, and comes back for the rest."""
         job = self._job
         assert job is not None
-        shared = self._wire.sheet.pacer(self._wire.host)
         may = self._pacer.allowance(now)
         if job.cut.size > DEPTH_BYTES:
-            may = min(may, shared.allowance(now))
+            may = min(may, self._shared.allowance(now))
         if job.next == 0 and job.cut.size <= may:
             stop = len(job.cut.payloads)
         else:
@@ -235,7 +239,7 @@ class OwnSender:
                 may -= size
                 stop += 1
         try:
-            blocked = stop > job.next and not self._burst(job, stop, now, shared)
+            blocked = stop > job.next and not self._burst(job, stop, now)
         except Exception:
             self.counts.failed += 1
             if self.counts.failed == 1:
@@ -253,7 +257,7 @@ class OwnSender:
             rest = min(BURST_BYTES, sum(map(len, job.cut.payloads[job.next : job.next + 5])))
             wait_s = self._pacer.wait_s(rest, now)
             if job.cut.size > DEPTH_BYTES:
-                wait_s = max(wait_s, shared.wait_s(rest, now))
+                wait_s = max(wait_s, self._shared.wait_s(rest, now))
         self._timer = asyncio.get_running_loop().call_later(max(wait_s, 0.001), self._go_on)
 
     def _go_on(self) -> None:
@@ -268,7 +272,7 @@ class OwnSender:
             self._ready.set()
             self._feed.pump()
 
-    def _burst(self, job: Job, stop: int, now: float, shared: Pacer) -> bool:
+    def _burst(self, job: Job, stop: int, now: float) -> bool:
         """Sends packets up to `stop`; False when the socket was full before that."""
         inner, cut, template = self._inner, job.cut, self._template
         assert template is not None and self._codec is not None
@@ -290,16 +294,16 @@ class OwnSender:
             if job.next < upto:
                 break
         if job.next > start:
-            self._sent(Burst(job.first, start, job.next, cut, job.timestamp, extension, now, self._group), shared)
+            self._sent(Burst(job.first, start, job.next, cut, job.timestamp, extension, now, self._group))
         return job.next == stop
 
-    def _sent(self, burst: Burst, shared: Pacer) -> None:
+    def _sent(self, burst: Burst) -> None:
         inner, count = self._inner, burst.stop - burst.start
         whole = count == len(burst.cut.payloads)
         size = burst.cut.size if whole else sum(map(len, burst.cut.payloads[burst.start : burst.stop]))
         self._history.add(burst)
         self._pacer.spend(size)
-        shared.spend(size)
+        self._shared.spend(size)
         self._budget.earn(size, self._meter.kbps, self._path_kbps)
         inner._RTCRtpSender__octet_count += size
         inner._RTCRtpSender__packet_count += count

@@ -40,7 +40,10 @@ class Sheet:
 
     def pacer(self, host: str) -> SharedPacer:
         """The pacer of the interface with this address."""
-        return self._pacers.setdefault(host, SharedPacer())
+        found = self._pacers.get(host)
+        if found is None:
+            found = self._pacers[host] = SharedPacer()
+        return found
 
 
 _sheets: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Sheet] = weakref.WeakKeyDictionary()
@@ -48,7 +51,11 @@ _sheets: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Sheet] = weakref.W
 
 def sheet() -> Sheet:
     """The running loop's."""
-    return _sheets.setdefault(asyncio.get_running_loop(), Sheet())
+    loop = asyncio.get_running_loop()
+    found = _sheets.get(loop)
+    if found is None:
+        found = _sheets[loop] = Sheet()
+    return found
 
 
 class Datagrams:
@@ -168,7 +175,8 @@ class Wire:
         self._session: Any = None
         self._srtp: Any = None
         self.route: Route | None = None
-        self.host = ""
+        self.pacer = self.sheet.pacer("")
+        """That of the interface on the path."""
 
     def is_open(self, dtls: Any) -> bool:
         """Whether packets can leave; looks up where."""
@@ -181,7 +189,7 @@ class Wire:
             self._dtls, self._pair, self._session = dtls, pair, dtls._tx_srtp
             self._srtp = self._session._srtp[0]
             self.route = route_of(pair)
-            self.host = pair.local_addr[0]
+            self.pacer = self.sheet.pacer(pair.local_addr[0])
         elif isinstance(self.route, Relayed):
             self.route = route_of(pair)  # its channel may be bound by now
         return True

@@ -8,7 +8,7 @@ import av
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.media.packet_queue import Coded, GopCache, PacketQueue
+from edge_node.media.packet_queue import CATCH_UP_S, Coded, GopCache, PacketQueue
 
 
 def coded(number: int, keyframe: bool = False, duration_s: float = 0.1, size: int = 10) -> Coded:
@@ -76,6 +76,30 @@ def test_a_preloaded_group_takes_no_room() -> None:
     assert (numbers(queue), queue.dropped) == (list(range(11)), 0)
     queue.preload(())
     assert queue.needs_keyframe
+
+
+def test_pictures_may_wait_behind_a_group_that_leaves_slowly() -> None:
+    queue = PacketQueue(video=True, max_s=0.2)
+    queue.preload((coded(0, keyframe=True), coded(1)))
+    for number in range(2, 60):
+        queue.put(coded(number))
+    assert len(queue) == 2 + round((0.2 + CATCH_UP_S) / 0.1) and queue.starved
+    assert numbers(queue) == list(range(44))
+    for number in range(60, 70):
+        queue.put(coded(number, keyframe=number == 60))
+    assert (numbers(queue), queue.starved) == ([60, 61], True)  # an ordinary queue again
+
+
+def test_what_comes_while_nothing_waits_goes_past_the_queue() -> None:
+    queue = PacketQueue(video=True, max_s=0.2)
+    assert not queue.passes(coded(0))
+    assert queue.passes(coded(1, keyframe=True)) and queue.passes(coded(2)) and len(queue) == 0
+    queue.put(coded(3))
+    assert not queue.passes(coded(4)) and queue.peek().packet.pts == 3
+    for number in range(4, 7):
+        queue.put(coded(number))
+    assert numbers(queue) == [3, 4] and queue.starved and not queue.passes(coded(7))
+    assert queue.passes(coded(8, keyframe=True)) and not queue.starved
 
 
 @given(
