@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -152,9 +154,26 @@ class Machine:
         return None if status is None else str(status["node"]["version"])
 
 
+def _die_at(step: int) -> None:
+    """SIGKILL to this process just before its step-th fsync(2): between two durable steps."""
+    sync = os.fsync
+    left = step
+
+    def counted(handle: int) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        sync(handle)
+
+    os.fsync = counted  # type: ignore[assignment]
+
+
 def main() -> None:
-    """`python -m tests.support.update_lab FOLDER TRUST BUNDLE`: an apply that somebody else will kill."""
+    """`python -m tests.support.update_lab FOLDER TRUST BUNDLE STEP`: an apply that is killed; STEP 0: by others."""
     folder, trust, bundle = (Path(word) for word in sys.argv[1:4])
+    if step := int(sys.argv[4]):
+        _die_at(step)
     machine = Machine(folder)
     machine.updater.apply(bundle, sorted(trust.glob("*.pem")), downgrade=True)
 

@@ -367,19 +367,23 @@ def test_the_room_stands_on_the_standard_library() -> None:
 
 @pytest.mark.slow
 def test_sigkill_at_any_point_leaves_a_working_slot(first: Path, tmp_path: Path, publisher: Publisher) -> None:
-    """EDGE_NODE_ROUNDS=200 for the whole of it: apply is killed at a random moment, then the machine starts again."""
+    """EDGE_NODE_ROUNDS=200 for the whole of it: apply is killed at a random moment, or between two of its durable
+    steps, then the machine starts again."""
     folder = tmp_path / "machine"
     shutil.copytree(first, folder, symlinks=True)
     machine = Machine(folder)
     bundles = {version: publisher.bundle(version) for version in ("1.0.0", "1.1.0", "1.2.0")}
     bundles["1.3.0"] = publisher.bundle("1.3.0", status="sys.exit(1)")
     lots = random.Random(20261121)
-    whole_s = _apply(folder, publisher, bundles["1.1.0"], None)
+    whole_s = _apply(folder, publisher, bundles["1.1.0"])
     seen: Counter[str] = Counter()
     for number in range(ROUNDS):
         before = machine.version
         target = lots.choice([version for version in bundles if version != before])
-        _apply(folder, publisher, bundles[target], lots.uniform(0.0, whole_s))
+        if number % 2:
+            _apply(folder, publisher, bundles[target], step=lots.randint(1, 30))
+        else:
+            _apply(folder, publisher, bundles[target], lots.uniform(0.0, 1.2 * whole_s))
         for start in range(lots.randint(1, 3)):  # power comes back, perhaps to be cut again
             machine.slots.guard()
             on_trial = machine.slots.pending() is not None
@@ -391,9 +395,11 @@ def test_sigkill_at_any_point_leaves_a_working_slot(first: Path, tmp_path: Path,
     print(f"{ROUNDS} rounds: {dict(seen)}")
 
 
-def _apply(folder: Path, publisher: Publisher, bundle: Path, kill_after_s: float | None) -> float:
-    """Applies in a process of its own, killed with all it started after so many seconds; returns how long it took."""
-    command = [sys.executable, "-m", "tests.support.update_lab", str(folder), str(publisher.trust), str(bundle)]
+def _apply(folder: Path, publisher: Publisher, bundle: Path, kill_after_s: float | None = None, step: int = 0) -> float:
+    """Applies in a process of its own, killed with all it started after so many seconds, or before a step of its own;
+    returns how long it took."""
+    words = [str(folder), str(publisher.trust), str(bundle), str(step)]
+    command = [sys.executable, "-m", "tests.support.update_lab", *words]
     begun = time.monotonic()
     process = subprocess.Popen(
         command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
