@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from tests.support.foreign_clip import ForeignClip
 from tests.support.h264_clip import Clip, clip_of, load_clip, make_clip
 
 MTU = 1400
@@ -82,6 +83,16 @@ class Faults:
     """Per method: the raw answer instead of ours; None says nothing at all."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Coded sound that plays in a loop: RTP payloads of `step` ticks each, on the track `trackID=1`."""
+
+    payloads: tuple[bytes, ...]
+    step: int
+    rate_hz: int
+    payload_type: int
+
+
 @dataclass(slots=True)
 class Seen:
     """What clients did."""
@@ -113,17 +124,29 @@ class RtspServer:
         sprop: bool = True,
         in_band: bool = True,
         sdp: str | None = None,
+        foreign: ForeignClip | None = None,
+        sound: Sound | None = None,
     ) -> None:
-        """`scheme`: basic, digest (MD5), digest-sha256 or legacy (MD5 without qop). `sdp` replaces the description."""
+        """`scheme`: basic, digest (MD5), digest-sha256 or legacy (MD5 without qop). `sdp` replaces the description,
+        `foreign` the pictures.
+        """
         self.clip, self.host, self.port = clip, host, port
         self.user, self.password, self.scheme = user, password, scheme
         self.session_timeout_s = session_timeout_s
         self.tls = tls
         self.faults = Faults()
         self.seen = Seen()
-        self.sdp = sdp if sdp is not None else self._describe(sprop)
+        self.sound = sound
+        self.order: tuple[int, ...] = ()
+        """The place of each picture in the order of showing; empty: that of sending."""
+        self.payload_type = PAYLOAD_TYPE if foreign is None or foreign.codec != "JPEG" else 26
+        if sdp is None:
+            sdp = self._describe(sprop) if foreign is None else foreign.sdp()
+        self.sdp = sdp
         units = clip.units if in_band else tuple(tuple(n for n in u if n[0] & 0x1F not in (7, 8)) for u in clip.units)
         self.payloads = [packetize(unit) for unit in units]
+        if foreign is not None:
+            self.payloads, self.order = foreign.payloads(), foreign.order
         self.clients: set[_Client] = set()
         self._server: asyncio.Server | None = None
 
@@ -208,7 +231,9 @@ class _Client:
         self.ending = False
         self.session = secrets.token_hex(4)
         self.nonce = secrets.token_hex(16)
-        self.send: Callable[[int, bytes], None] | None = None
+        self.sends: dict[bool, Callable[[int, bytes], None]] = {}
+        """By whether it is the sound."""
+        self.speaker: asyncio.Task[None] | None = None
         self.udp: list[asyncio.DatagramTransport] = []
 
     async def run(self) -> None:
@@ -235,6 +260,9 @@ class _Client:
             self.player.cancel()
             await asyncio.wait([self.player], timeout=5)
             self.player = None
+        if self.speaker is not None:
+            self.speaker.cancel()
+            await asyncio.wait([self.speaker], timeout=5)
         for transport in self.udp:
             transport.abort()
         self.writer.transport.abort()
@@ -283,9 +311,11 @@ class _Client:
             await self._setup(asked)
         elif asked.headers.get("session") != self.session:
             self._answer(asked, "454 Session Not Found")
-        elif asked.method == "PLAY" and self.send is not None:
+        elif asked.method == "PLAY" and False in self.sends:
             self._answer(asked, "200 OK", {"Session": self.session, "Range": "npt=0.000-"})
-            self.player = self.player or asyncio.create_task(self._play(self.send))
+            self.player = self.player or asyncio.create_task(self._play(self.sends[False]))
+            if server.sound is not None and True in self.sends:
+                self.speaker = asyncio.create_task(self._speak(self.sends[True], server.sound))
         elif asked.method == "GET_PARAMETER":
             self._answer(asked, "200 OK", {"Session": self.session})
         elif asked.method == "TEARDOWN":
@@ -298,15 +328,17 @@ class _Client:
 
     async def _setup(self, asked: Asked) -> None:
         wanted = asked.headers.get("transport", "")
+        is_sound = asked.url.endswith("trackID=1")
         if tcp := re.search(r"RTP/AVP/TCP.*interleaved=(\d+)-(\d+)", wanted):
             first = int(tcp[1])
-            self.send = lambda kind, packet: self.writer.write(
+            self.sends[is_sound] = lambda kind, packet: self.writer.write(
                 struct.pack("!BBH", 36, first + kind, len(packet)) + packet
             )
             given = f"RTP/AVP/TCP;unicast;interleaved={first}-{tcp[2]}"
         elif udp := re.search(r"client_port=(\d+)-(\d+)", wanted):
-            await self._open_udp((int(udp[1]), int(udp[2])))
-            own = [transport.get_extra_info("sockname")[1] for transport in self.udp]
+            ends = await self._open_udp((int(udp[1]), int(udp[2])))
+            self.sends[is_sound] = lambda kind, packet: ends[kind].sendto(packet)
+            own = [transport.get_extra_info("sockname")[1] for transport in ends]
             given = f"RTP/AVP;unicast;client_port={udp[1]}-{udp[2]};server_port={own[0]}-{own[1]}"
         else:
             self._answer(asked, "461 Unsupported Transport")
@@ -314,14 +346,16 @@ class _Client:
         timeout = f";timeout={self.server.session_timeout_s}"
         self._answer(asked, "200 OK", {"Transport": given, "Session": self.session + timeout})
 
-    async def _open_udp(self, ports: tuple[int, int]) -> None:
+    async def _open_udp(self, ports: tuple[int, int]) -> list[asyncio.DatagramTransport]:
         host = self.writer.get_extra_info("peername")[0]
+        ends: list[asyncio.DatagramTransport] = []
         for port in ports:
             transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
                 asyncio.DatagramProtocol, local_addr=(self.server.host, 0), remote_addr=(host, port)
             )
-            self.udp.append(transport)
-        self.send = lambda kind, packet: self.udp[kind].sendto(packet)
+            ends.append(transport)
+        self.udp += ends
+        return ends
 
     async def _play(self, send: Callable[[int, bytes], None]) -> None:
         """Plays in real time from the clip's first picture, with numbers that wrap soon."""
@@ -332,15 +366,28 @@ class _Client:
             await asyncio.sleep(max(0.0, began + number / clip.fps - loop.time()))
             if server.faults.frozen:
                 continue
-            tick = start + round(number * 90_000 / clip.fps)
+            shown = number
+            if count := len(server.order):
+                shown = number // count * count + server.order[number % count]
+            tick = start + round(shown * 90_000 / clip.fps)
             if number % round(5 * clip.fps) == 0:
                 send(1, _sender_report(ssrc, tick, loop.time()))
             for payload, marker in server.payloads[number % len(server.payloads)]:
                 if not self._drops(sequence):
-                    send(0, rtp(payload, sequence, tick, marker=marker, ssrc=ssrc, payload_type=PAYLOAD_TYPE))
+                    send(0, rtp(payload, sequence, tick, marker=marker, ssrc=ssrc, payload_type=server.payload_type))
                 sequence += 1
             async with asyncio.timeout(10):  # a client that does not read is dropped
                 await self.writer.drain()
+
+    async def _speak(self, send: Callable[[int, bytes], None], sound: Sound) -> None:
+        loop = asyncio.get_running_loop()
+        began, ssrc = loop.time(), secrets.randbits(32)
+        for number in itertools.count():
+            await asyncio.sleep(max(0.0, began + number * sound.step / sound.rate_hz - loop.time()))
+            payload = sound.payloads[number % len(sound.payloads)]
+            if not self.server.faults.frozen:
+                tick = number * sound.step
+                send(0, rtp(payload, number, tick, marker=False, ssrc=ssrc, payload_type=sound.payload_type))
 
     def _drops(self, sequence: int) -> bool:
         faults = self.server.faults

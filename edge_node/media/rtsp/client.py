@@ -10,10 +10,11 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from edge_node.errors import LoginRefused, SourceLost
-from edge_node.media.rtsp.address import Address
+from edge_node.errors import LoginRefused, SettingsError, SourceLost
+from edge_node.media.rtsp.address import Address, parse_address
 from edge_node.media.rtsp.auth import Authenticator
 from edge_node.media.rtsp.connection import Connection, ConnectionGone
 from edge_node.media.rtsp.messages import (
@@ -27,7 +28,15 @@ from edge_node.media.rtsp.messages import (
     parse_transport,
     plain,
 )
-from edge_node.media.rtsp.sdp import NoVideo, VideoTrack, choose_video, parse_sdp, resolve_control
+from edge_node.media.rtsp.sdp import (
+    AudioTrack,
+    NoVideo,
+    VideoTrack,
+    choose_audio,
+    choose_video,
+    parse_sdp,
+    resolve_control,
+)
 from edge_node.media.rtsp.udp import UdpPair, open_udp_pair
 
 log = logging.getLogger(__name__)
@@ -36,8 +45,10 @@ RtspTransport = Literal["tcp", "udp"]
 OnPacket = Callable[[memoryview, float], None]
 """`on_packet(rtp_packet, now)`; the packet lives until the call returns."""
 TEARDOWN_S = 1.0
+MAX_REDIRECTS = 3
 _MAX_KEEPALIVE_S = 30.0
 _MOVED = "it points to another address: put that one in video.url"
+_REDIRECTS = (301, 302, 303, 307, 308)
 _HINTS = {
     301: _MOVED,
     302: _MOVED,
@@ -51,8 +62,16 @@ _HINTS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """What a camera offers of what we can use."""
+
+    video: VideoTrack
+    audio: AudioTrack | None
+
+
 class RtspClient:
-    """One session with one server; used once: `describe`, `play`, then `wait` again and again, then `close`."""
+    """One session with one server; used once: `describe`, `set_up`, `play`, `wait` again and again, then `close`."""
 
     def __init__(
         self,
@@ -66,14 +85,14 @@ class RtspClient:
         self._wants = transport
         self._timeout_s = timeout_s
         self._monotonic = monotonic
-        self._url = self._track_url = address.url
+        self._url = self._base = address.url
         self._auth = Authenticator(address.credentials, lambda: secrets.token_hex(8)) if address.credentials else None
         self._connection: Connection | None = None
-        self._udp: UdpPair | None = None
+        self._udp: dict[str, UdpPair] = {}
         self._methods: frozenset[str] = frozenset()
         self._session: Headers = ()
-        self._channel = 0
-        self._on_packet: OnPacket | None = None
+        self._sinks: dict[int, OnPacket] = {}
+        """By the channel of RTP packets."""
         self._alive_every_s = DEFAULT_SESSION_TIMEOUT_S / 2
         self._alive_at = 0.0
 
@@ -81,29 +100,34 @@ class RtspClient:
         """The error for this address: `why` continues the sentence."""
         return SourceLost(f"{self._address} {why}")
 
-    async def describe(self) -> VideoTrack:
-        """Connects and asks what there is. Raises SourceLost, also when there is no H.264."""
-        self._connection = await self._connect()
-        options = await self._ask("OPTIONS", self._url, required=False)
-        self._methods = allowed_methods(options.all("Public"))
-        answer = await self._ask("DESCRIBE", self._url, (("Accept", "application/sdp"),))
+    async def describe(self) -> Tracks:
+        """Connects and asks what there is. Raises SourceLost, also when there is no picture that can be shown."""
+        answer = await self._described()
         description = parse_sdp(answer.body.decode("utf-8", "replace"))
-        track = choose_video(description)
-        if isinstance(track, NoVideo):
-            raise self.lost(f"cannot be shown: {track.reason}")
-        base = answer.header("Content-Base") or answer.header("Content-Location") or self._url
-        self._url = resolve_control(base, description.control)
-        self._track_url = resolve_control(base, track.control)
-        return track
+        video = choose_video(description)
+        if isinstance(video, NoVideo):
+            raise self.lost(f"cannot be shown: {video.reason}")
+        self._base = answer.header("Content-Base") or answer.header("Content-Location") or self._url
+        self._url = resolve_control(self._base, description.control)
+        return Tracks(video, choose_audio(description))
 
-    async def play(self, on_packet: OnPacket) -> None:
-        """Sets the track up and starts it; packets come from now on. Raises SourceLost."""
-        self._on_packet = on_packet
-        answer = await self._ask("SETUP", self._track_url, (("Transport", await self._offer()),))
+    async def set_up(self, track: VideoTrack | AudioTrack, on_packet: OnPacket) -> None:
+        """Makes a track ready; its packets go to `on_packet` once play() was called. Raises SourceLost."""
+        url, channel = resolve_control(self._base, track.control), 2 * len(self._sinks)
+        offer = await self._offer(url, channel)
+        answer = await self._ask("SETUP", url, (*self._session, ("Transport", offer)))
         name, timeout_s = parse_session(answer.header("Session") or "")
         self._session = (("Session", name),) if name else ()
         self._alive_every_s = min(max(timeout_s / 2, 0.5), _MAX_KEEPALIVE_S)
-        self._transport_given(parse_transport(answer.header("Transport") or ""))
+        given = parse_transport(answer.header("Transport") or "")
+        if url not in self._udp:
+            channel = (parse_range(given.get("interleaved")) or (channel, 0))[0]
+        elif ports := parse_range(given.get("server_port")):
+            self._udp[url].knock(*ports)
+        self._sinks[channel] = on_packet
+
+    async def play(self) -> None:
+        """Starts what was set up; packets come from now on. Raises SourceLost."""
         await self._ask("PLAY", self._url, (*self._session, ("Range", "npt=0.000-")))
         self._alive_at = self._monotonic() + self._alive_every_s
 
@@ -128,12 +152,39 @@ class RtspClient:
         except (ConnectionGone, TimeoutError, BadMessage) as err:
             log.debug("%s: no orderly end: %s", self._address, err)
         finally:
-            if self._udp is not None:
-                await self._udp.close()
+            for pair in self._udp.values():
+                await pair.close()
             if connection is not None:
                 await connection.close()
 
     # steps
+
+    async def _described(self) -> Response:
+        """The answer to DESCRIBE, wherever that leads."""
+        for _ in range(MAX_REDIRECTS + 1):
+            self._connection = await self._connect()
+            options = await self._ask("OPTIONS", self._url, required=False)
+            self._methods = allowed_methods(options.all("Public"))
+            answer = await self._ask("DESCRIBE", self._url, (("Accept", "application/sdp"),), redirect=True)
+            if answer.status == 200:
+                return answer
+            await self._move(answer.header("Location") or "")
+        raise self.lost(f"redirects more than {MAX_REDIRECTS} times: put the camera's own address in video.url")
+
+    async def _move(self, location: str) -> None:
+        """Goes on at another address; our credentials are for the first host only."""
+        try:
+            place = parse_address(location)
+        except SettingsError:
+            raise self.lost("redirects to something that is no rtsp:// address: restart the camera") from None
+        log.info("%s redirects to %s", self._address, place)
+        known = self._address.credentials if place.host == self._address.host else None
+        if known is None:
+            self._auth = None
+        self._address = replace(place, credentials=known)
+        self._url = self._base = place.url
+        if self._connection is not None:
+            await self._connection.close()
 
     async def _connect(self) -> Connection:
         place, loop = self._address, asyncio.get_running_loop()
@@ -159,24 +210,28 @@ class RtspClient:
             raise self.lost("is not connected")
         return self._connection
 
-    async def _offer(self) -> str:
+    async def _offer(self, url: str, channel: int) -> str:
         if self._wants == "tcp":
-            return "RTP/AVP/TCP;unicast;interleaved=0-1"
+            return f"RTP/AVP/TCP;unicast;interleaved={channel}-{channel + 1}"
         connection = self._open()
+
+        def datagram(which: int, packet: memoryview, now: float) -> None:
+            self._datagram(channel + which, packet, now)
+
         try:
-            self._udp = await open_udp_pair(connection.own_host, connection.peer_host, self._datagram, self._monotonic)
+            pair = await open_udp_pair(connection.own_host, connection.peer_host, datagram, self._monotonic)
         except OSError as err:
             raise self.lost(f"needs two UDP ports and got none ({_why(err)}): try the transport tcp") from None
-        return f"RTP/AVP;unicast;client_port={self._udp.port}-{self._udp.port + 1}"
+        self._udp[url] = pair
+        return f"RTP/AVP;unicast;client_port={pair.port}-{pair.port + 1}"
 
-    def _transport_given(self, given: dict[str, str]) -> None:
-        if self._udp is None:
-            self._channel = (parse_range(given.get("interleaved")) or (0, 1))[0]
-        elif ports := parse_range(given.get("server_port")):
-            self._udp.knock(*ports)
+    async def _ask(
+        self, method: str, url: str, headers: Headers = (), *, required: bool = True, redirect: bool = False
+    ) -> Response:
+        """One request, asked again when the server wants us to authenticate.
 
-    async def _ask(self, method: str, url: str, headers: Headers = (), *, required: bool = True) -> Response:
-        """One request, asked again when the server wants us to authenticate. Raises SourceLost unless it says 200."""
+        Raises SourceLost unless it says 200, or where to go when `redirect` allows that.
+        """
         answer = await self._once(method, url, headers)
         if answer.status == 401:
             if self._auth is None:
@@ -185,6 +240,8 @@ class RtspClient:
             if not self._auth.accept(answer.all("WWW-Authenticate")):
                 raise self.lost("wants an authentication that is neither Basic nor Digest: change it in the camera")
             answer = await self._once(method, url, headers)
+        if redirect and answer.status in _REDIRECTS and answer.header("Location"):
+            return answer
         if answer.status != 200 and (required or answer.status == 401):
             said = plain(f"{answer.status} {answer.reason}".strip())
             hint = _HINTS.get(answer.status, "see the camera's own log")
@@ -228,8 +285,9 @@ class RtspClient:
             self._methods -= {"GET_PARAMETER"}
 
     def _packet(self, channel: int, packet: memoryview, now: float) -> None:
-        if channel == self._channel and self._on_packet is not None:
-            self._on_packet(packet, now)
+        sink = self._sinks.get(channel)
+        if sink is not None:
+            sink(packet, now)
 
     def _datagram(self, channel: int, packet: memoryview, now: float) -> None:
         try:

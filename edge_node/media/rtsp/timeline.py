@@ -13,6 +13,8 @@ class Timeline:
 
     def __init__(self) -> None:
         self.jumps = 0
+        self.reorders = False
+        """Pictures come in the order of decoding: their ticks are those of showing, and need not grow."""
         self._rtp: int | None = None
         self._raw = 0  # the camera's clock, unwrapped and anchored
         self._anchor = 0
@@ -25,7 +27,10 @@ class Timeline:
         self._rtp = None
 
     def place(self, rtp: int, now: float) -> int:
-        """The tick of a picture with a 32-bit RTP timestamp that arrived at `now` seconds; larger than any before."""
+        """The tick of a picture with a 32-bit RTP timestamp that arrived at `now` seconds.
+
+        Larger than any before, unless `reorders`.
+        """
         if self._rtp is not None:
             step = ((rtp - self._rtp + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000
             raw = self._raw + step
@@ -40,4 +45,4 @@ class Timeline:
     def _emit(self, rtp: int, raw: int, now: float) -> int:
         self._rtp, self._raw, self._last_at = rtp, raw, now
         self._last = max(raw, self._last + 1)
-        return self._last
+        return max(0, raw) if self.reorders else self._last

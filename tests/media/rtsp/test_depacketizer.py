@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.media.rtsp import depacketizer
-from edge_node.media.rtsp.depacketizer import MAX_UNIT_BYTES, Counters, Depacketizer
+from edge_node.media.rtsp import pictures
+from edge_node.media.rtsp.depacketizer import Depacketizer
 from edge_node.media.rtsp.nal import START_CODE, ParameterSets
+from edge_node.media.rtsp.pictures import MAX_UNIT_BYTES, Counters
 from edge_node.media.rtsp.timeline import Timeline
 from edge_node.ports import AccessUnit
 from tests.media.rtsp.test_nal import PPS, PPS_1, SPS
@@ -325,7 +326,7 @@ def test_a_slice_of_one_byte() -> None:
 
 
 def test_a_picture_without_end_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(depacketizer, "MAX_UNIT_BYTES", 1000)
+    monkeypatch.setattr(pictures, "MAX_UNIT_BYTES", 1000)
     taken = stream()
     units = feed(taken, packets([picture(0, key=True, size=2000), picture(1), *CLIP]))
     assert [unit.data for unit in units] == [coded(unit) for unit in CLIP]

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from edge_node.media.rtsp.sdp import (
     MAX_MEDIA,
+    AudioTrack,
     NoVideo,
     VideoTrack,
+    choose_audio,
     choose_video,
     parse_sdp,
     resolve_control,
@@ -41,6 +43,40 @@ def test_finds_the_track_and_names_the_rest() -> None:
     assert parse_sdp(CAMERA).control == "rtsp://10.0.0.2/live/"
 
 
+H265 = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\n"
+
+
+def test_what_has_to_be_decoded_comes_after_h264() -> None:
+    assert choose(H265) == VideoTrack(96, "", (), (), "H265")
+    assert choose("m=video 0 RTP/AVP 26\r\n") == VideoTrack(26, "", (), (), "JPEG")
+    sets = choose(H265 + "a=fmtp:96 sprop-vps=QAE=; sprop-sps=QgE=;sprop-pps=RAE=\r\n")
+    assert isinstance(sets, VideoTrack) and [s[0] for s in sets.parameter_sets] == [0x40, 0x42, 0x44]
+
+
+AAC = "m=audio 0 RTP/AVP 97\na=rtpmap:97 MPEG4-GENERIC/16000/2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "track"),
+    [
+        ("m=audio 0 RTP/AVP 0\n", AudioTrack(0, "", "PCMU", 8000, 1)),
+        ("m=audio 0 RTP/AVP 8\na=control:a\n", AudioTrack(8, "a", "PCMA", 8000, 1)),
+        ("m=audio 0 RTP/AVP 55 96\na=rtpmap:96 opus/48000/2\n", AudioTrack(96, "", "OPUS", 48_000, 2)),
+        (
+            AAC + "a=fmtp:97 mode=AAC-hbr;config=1408;SizeLength=13;indexlength=3\n",
+            AudioTrack(97, "", "MPEG4-GENERIC", 16_000, 2, b"\x14\x08"),
+        ),
+        (AAC + "a=fmtp:97 mode=AAC-lbr;config=1408;sizelength=6\n", None),
+        (AAC + "a=fmtp:97 mode=AAC-hbr;config=xyz;sizelength=13\n", None),
+        ("m=audio 0 RTP/AVP 96\na=rtpmap:96 opus/x/2\n", None),
+        ("m=audio 0 RTP/AVP 96\na=rtpmap:96 G726-32/8000\n", None),
+        ("m=video 0 RTP/AVP 0\n", None),
+    ],
+)
+def test_the_sound_that_can_become_opus(text: str, track: AudioTrack | None) -> None:
+    assert choose_audio(parse_sdp(text)) == track
+
+
 def test_lone_line_feeds_and_lower_case_do() -> None:
     track = choose("v=0\nm=VIDEO 0 RTP/AVP 99\na=rtpmap:99 h264/90000\n")
     assert track == VideoTrack(99, "", (), ())
@@ -58,9 +94,9 @@ def test_h264_as_the_second_choice_of_a_section() -> None:
         ("<html>", "names no stream"),
         ("m=video\r\n", "names no stream"),
         ("m=video 0 RTP/AVP x 999 200\r\n", "names no stream"),
-        ("m=video 0 RTP/AVP 26\r\nm=audio 0 RTP/AVP 55\r\n", r"no H.264 \(video JPEG, audio type 55\)"),
-        ("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\n", r"sends H.265 \(video H265\)"),
-        ("m=audio 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n", "no H.264"),
+        ("m=video 0 RTP/AVP 31\r\nm=audio 0 RTP/AVP 55\r\n", r"nor JPEG \(video H261, audio type 55\)"),
+        (H265 + "a=fmtp:96 sprop-max-don-diff=2\r\n", "interleaved"),
+        ("m=audio 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n", "neither H.264"),
         ("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/48000\r\n", "90 kHz"),
         ("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264\r\n", "90 kHz"),
         (H264 + "a=fmtp:96 packetization-mode=2\r\n", "interleaved"),

@@ -35,7 +35,7 @@ from edge_node.ports import AccessUnit, VideoSource
 from tests.media.rtsp.viewing import Viewer, running
 from tests.support.h264_clip import Clip, clip_of, make_clip
 from tests.support.process import ROOT, Child
-from tests.support.rtsp_server import Asked, RtspServer
+from tests.support.rtsp_server import Asked, RtspServer, packetize
 from tests.support.waiting import eventually
 
 START = b"\0\0\0\1"
@@ -333,7 +333,7 @@ SETUP = "RTP/AVP/TCP;unicast;interleaved=0-1"
         ),
         ("OPTIONS", raw(b"\x00" * 9), "neither a message nor a frame"),
         ("DESCRIBE", say("404 Not Found"), "answered 404 Not Found to DESCRIBE: check the path"),
-        ("DESCRIBE", say("302 Found", Location="rtsp://x/"), "points to another address"),
+        ("DESCRIBE", say("302 Found"), "points to another address"),
         ("DESCRIBE", say("500 \x1b[31m"), r"answered 500 ?[31m to DESCRIBE: see the camera's own log"),
         ("DESCRIBE", say("200 OK"), "its description names no stream"),
         ("SETUP", say("461 Unsupported Transport"), "try the other one of tcp and udp"),
@@ -355,7 +355,7 @@ async def test_a_refusal_becomes_a_sentence(clip: Clip, method: str, answer: Ans
 @pytest.mark.parametrize(
     ("sdp", "says"),
     [
-        ("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\n", "H.265"),
+        ("m=video 0 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n", "neither H.264 nor H.265"),
         ("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:a\rb\r\n", "line break"),
         ("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:rtsp://elsewhere/x\r\n", "404"),
     ],
@@ -526,3 +526,51 @@ async def test_secrets_are_never_printed(clip: Clip, caplog: pytest.LogCaptureFi
     assert "playing rtsp://127.0.0.1" in everything
     assert "hunter2" not in everything
     assert "admin" not in everything
+
+
+# Redirects
+
+
+def redirect(location: str) -> Answer:
+    return say("302 Found", Location=location)
+
+
+async def test_a_redirect_is_followed_with_the_credentials_of_the_same_host(clip: Clip) -> None:
+    async with (
+        RtspServer(clip) as gate,
+        RtspServer(clip, user="admin", password="hunter2") as camera,
+    ):
+        gate.faults.answers["DESCRIBE"] = redirect(camera.address)
+        viewer = Viewer()
+        async with running(RtspSource(gate.address.replace("//", "//admin:hunter2@")), viewer):
+            await viewer.more(3)
+        assert (gate.playing, camera.seen.refused) == (0, 1)
+        elsewhere = camera.address.replace("127.0.0.1", "localhost")
+        gate.faults.answers["DESCRIBE"] = redirect(elsewhere)
+        assert "wants a user name and a password" in await lost(quick(gate.address.replace("//", "//admin:hunter2@")))
+
+
+async def test_endless_redirects_end(clip: Clip) -> None:
+    async with RtspServer(clip) as server:
+        server.faults.answers["DESCRIBE"] = redirect(server.address)
+        assert "redirects more than 3 times" in await lost(quick(server.url))
+        assert server.seen.count("DESCRIBE") == 4
+        await eventually(lambda: not server.clients)
+        server.faults.answers["DESCRIBE"] = redirect("http://camera/")
+        assert "no rtsp:// address" in await lost(quick(server.url))
+
+
+# What changes or lies in the middle of a stream
+
+
+async def test_another_resolution_in_the_middle(clip: Clip) -> None:
+    other = clip_of(make_clip(96, 64, 30, seconds=1, gop_s=0.5, kbps=100), 30)
+    async with RtspServer(clip) as server:
+        viewer = Viewer()
+        async with running(RtspSource(server.url), viewer):
+            await viewer.more(5)
+            server.payloads = [packetize(unit) for unit in other.units]
+            sps = other.parameter_sets()[0]
+            await eventually(lambda: any(u.keyframe and START + sps in u.data for u in viewer.units))
+    first = next(n for n, unit in enumerate(viewer.units) if START + sps in unit.data)
+    assert viewer.units[first].keyframe  # nothing of the new size before its keyframe
