@@ -15,7 +15,7 @@ from edge_node.aio.tasks import TaskGroup, cancel_and_wait
 from edge_node.errors import NotConnectedError, SignallingError
 from edge_node.ports import Connect as ConnectFn
 from edge_node.ports import Wire, WireClosed
-from edge_node.protocol import session as s
+from edge_node.protocol import session_events as s
 from edge_node.protocol.frames import (
     DirectFrame,
     ErrorFrame,
@@ -29,6 +29,7 @@ from edge_node.protocol.frames import (
 )
 from edge_node.protocol.names import channel_problem, peer_id_problem
 from edge_node.protocol.payloads import ice_servers
+from edge_node.protocol.session import Session
 from edge_node.realtime import wire as websocket_wire
 from edge_node.realtime.credential import Credential, TokenProviderFn
 from edge_node.realtime.events import (
@@ -102,7 +103,7 @@ class SignallingClient(Emitter):
         self._token_timeout_s = chosen.token_provider_timeout
         self._log = logger_of(chosen.logger)
         self._open_wire = connect or websocket_wire.connect
-        self._session = s.Session(
+        self._session = Session(
             s.SessionPolicy(
                 reconnect=backoff_of(chosen.reconnect, for_ever=chosen.connect_retry),
                 inactivity_s=chosen.inactivity_timeout or 0.0,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edge_node.protocol.frames import PresencePeer
 from edge_node.protocol.payloads import IceServerConfig
-from edge_node.protocol.session import SessionState as SignallingClientState
+from edge_node.protocol.session_events import SessionState as SignallingClientState
 from edge_node.realtime.streams import MediaStream, StreamMetadata
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from edge_node.protocol.backoff import BackoffPolicy
 from edge_node.protocol.names import DEFAULT_URL, WsCloseCode
-from edge_node.protocol.session import TERMINAL_CODES
+from edge_node.protocol.session_events import TERMINAL_CODES
 from edge_node.realtime.credential import Credential, TokenProviderFn
 from edge_node.realtime.logger import Logger
 

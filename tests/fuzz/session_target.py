@@ -8,8 +8,8 @@ from random import Random
 
 from edge_node.protocol.frames import Publish, Send, Subscribe, Unsubscribe
 from edge_node.protocol.names import WsCloseCode
-from edge_node.protocol.session import (
-    REPLAY_RETRIES,
+from edge_node.protocol.session import REPLAY_RETRIES, Session
+from edge_node.protocol.session_events import (
     Close,
     CloseSocket,
     Connect,
@@ -22,7 +22,6 @@ from edge_node.protocol.session import (
     Request,
     Resolved,
     SendText,
-    Session,
     SessionEvent,
     SessionPolicy,
     TokenFailed,

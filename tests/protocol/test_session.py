@@ -15,7 +15,8 @@ from edge_node.errors import (
     NotConnectedError,
     ServerRequestError,
 )
-from edge_node.protocol import session as s
+from edge_node.protocol import session
+from edge_node.protocol import session_events as s
 from edge_node.protocol.backoff import BackoffPolicy
 from edge_node.protocol.codec import encode
 from edge_node.protocol.frames import (
@@ -39,7 +40,7 @@ class World:
     """A session with its clock, its socket and what it was told to do."""
 
     def __init__(self, **policy: Any) -> None:
-        self.session = s.Session(s.SessionPolicy(**policy), "id")
+        self.session = session.Session(s.SessionPolicy(**policy), "id")
         self.now = 1000.0
         self.wire = 0
         self.done: list[s.Effect] = []
