@@ -64,6 +64,14 @@ class DescribeTo:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotTo:
+    """Answer snapshot.get with messages.snapshot(...), or with messages.error."""
+
+    peer_id: str
+    nonce: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StateChanged:
     view: CallView
 
@@ -90,4 +98,4 @@ class Audit:
     reason: str
 
 
-Effect = Broadcast | SendTo | ReleaseDoor | DescribeTo | StateChanged | AllowAudio | LimitNear | Audit
+Effect = Broadcast | SendTo | ReleaseDoor | DescribeTo | SnapshotTo | StateChanged | AllowAudio | LimitNear | Audit

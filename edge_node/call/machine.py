@@ -19,6 +19,7 @@ from edge_node.call.effects import (
     Phase,
     ReleaseDoor,
     SendTo,
+    SnapshotTo,
     StateChanged,
 )
 from edge_node.call.events import (
@@ -270,6 +271,8 @@ class CallMachine:
                 self._malformed(peer_id, message)
             case msg.DescribeNode():
                 self._out.append(DescribeTo(peer_id))
+            case msg.SnapshotGet(nonce):
+                self._out.append(SnapshotTo(peer_id, nonce))
             case msg.DoorOpen():
                 self._door_open(peer_id, message, now)
             case msg.Hangup():

@@ -80,6 +80,13 @@ class DescribeNode:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotGet:
+    """`nonce` comes back in the answer."""
+
+    nonce: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """Data that is no message to a node: answered with nothing."""
 
@@ -93,7 +100,7 @@ class Malformed:
     nonce: str | None = None
 
 
-Message = Answer | Decline | Hangup | Start | DoorOpen | DescribeNode | Unknown | Malformed
+Message = Answer | Decline | Hangup | Start | DoorOpen | DescribeNode | SnapshotGet | Unknown | Malformed
 
 TYPES: Mapping[type[Message], str] = {
     Answer: "call.answer",
@@ -102,6 +109,7 @@ TYPES: Mapping[type[Message], str] = {
     Start: "call.start",
     DoorOpen: "door.open",
     DescribeNode: "node.describe",
+    SnapshotGet: "snapshot.get",
 }
 
 
@@ -151,6 +159,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Json]], Message]] = {
     "call.start": _call(Start),
     "door.open": _door,
     "node.describe": lambda _: DescribeNode(),
+    "snapshot.get": lambda data: SnapshotGet(_optional(data, "nonce", MAX_ID_CHARS)),
 }
 
 
@@ -198,6 +207,11 @@ def state(call: str, state: State, *, by: str | None = None, reason: Reason | No
 
 def door_result(nonce: str, ok: bool, reason: str | None = None) -> Data:
     return _object("door.result", nonce=nonce, ok=ok, reason=reason)
+
+
+def snapshot(jpeg: str, width_px: int, height_px: int, at: float, nonce: str | None = None) -> Data:
+    """`jpeg` in base64; `at` is when the picture was taken, in unix seconds."""
+    return _object("snapshot", nonce=nonce, at=round(at, 3), width_px=width_px, height_px=height_px, jpeg=jpeg)
 
 
 def error(of: str, reason: str) -> Data:

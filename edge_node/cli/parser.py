@@ -61,6 +61,7 @@ def build_parser() -> Parser:
     _programs(add)
     _daemon_commands(add)
     _looks(add)
+    _upkeep(add)
     return parser
 
 
@@ -123,12 +124,28 @@ def _daemon_commands(add: Add) -> None:
     door.add_argument("door", metavar="DOOR", help="the relay's name")
     privacy = add("privacy", "control", "shut the camera and the microphone of the running daemon, or open them")
     privacy.add_argument("state", nargs="?", choices=("on", "off"), help="default: tell which it is")
+    _pictures(add)
     rest = [
         add("answer", "control", "answer the call of the running daemon"),
         add("hangup", "control", "end the call of the running daemon"),
         add("reload", "control", "let the running daemon read its settings again"),
     ]
     for command in (status, press, door, privacy, *rest):
+        _socket(command)
+
+
+def _pictures(add: Add) -> None:
+    snapshot = add("snapshot", "snapshot", "save the picture of this moment as a JPEG")
+    snapshot.add_argument("--output", type=Path, metavar="FILE", help="default: a name with the time; - is stdout")
+    _socket(snapshot)
+    clip = add("clip", "clip", "clips of presses that the running daemon keeps")
+    kinds = clip.add_subparsers(dest="what", metavar="list|now|delete", required=True)
+    listing = kinds.add_parser("list", help="the oldest first")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    now = kinds.add_parser("now", help="record one as if somebody had pressed")
+    delete = kinds.add_parser("delete", help="remove one")
+    delete.add_argument("name", metavar="NAME")
+    for command in (listing, now, delete):
         _socket(command)
 
 
@@ -157,6 +174,24 @@ def _looks(add: Add) -> None:
     _config(show)
     show.add_argument("--json", action="store_true", help="as JSON")
     kinds.add_parser("schema", help="the JSON schema of the file")
+
+
+def _upkeep(add: Add) -> None:
+    update = add("update", "update", "install a release, see what became of the last ones, return to the one before")
+    kinds = update.add_subparsers(dest="what", metavar="apply|status|rollback", required=True)
+    apply = kinds.add_parser("apply", help="install a bundle; it is kept when it proves itself within two minutes")
+    apply.add_argument("bundle", type=Path, metavar="BUNDLE", help="edge-node-VERSION-ARCH-cpXY.tar")
+    apply.add_argument("--allow-downgrade", action="store_true", help="also an older version, down to the floor")
+    status = kinds.add_parser("status", help="what is in the two slots, what became of the last updates")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    for command in (apply, status, kinds.add_parser("rollback", help="return to the other slot, with the same trial")):
+        command.add_argument("--root", type=Path, default=Path("/opt/edge-node"), help=argparse.SUPPRESS)
+        _socket(command)
+
+    reset = add("factory-reset", "factory_reset", "delete keys, settings, recordings, logs, Wi-Fi of this device")
+    reset.add_argument("--yes", action="store_true", help="do not ask")
+    reset.add_argument("--keep-wifi", action="store_true", help="stay on the network")
+    reset.add_argument("--root", type=Path, default=Path("/"), help=argparse.SUPPRESS)
 
 
 def _config(parser: argparse.ArgumentParser) -> None:

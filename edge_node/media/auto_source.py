@@ -8,10 +8,10 @@ import importlib.util
 import logging
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edge_node.encode_plan.plan import Plan
 from edge_node.errors import DeviceMissing
@@ -86,6 +86,12 @@ class AutoSource:
         tell = getattr(self._inner, "set_plan", None)
         if tell is not None:
             tell(plan)
+
+    def set_controls(self, controls: Mapping[str, Any]) -> None:
+        """Handed on to a source that has controls."""
+        tell = getattr(self._inner, "set_controls", None)
+        if tell is not None:
+            tell(controls)
 
     @property
     def decoders_opened(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from edge_node.devices.panel import make_panel
 from edge_node.devices.patterns import INDICATOR_PATTERNS, PATTERNS
 from edge_node.devices.pins import ButtonSpec, LedSpec, RelaySpec, Wiring
 from edge_node.devices.profiles import Profile, load_profile
+from edge_node.encode_plan.daylight import DaylightRule, Light
 from edge_node.encode_plan.limits import board_limits
 from edge_node.encode_plan.plan import Source
 from edge_node.errors import SettingsError
@@ -29,7 +31,9 @@ from edge_node.media.camera_source import CameraSource
 from edge_node.media.echo.control import EchoControl
 from edge_node.media.encoders.cards import offered_cards
 from edge_node.media.file_source import FileSource
+from edge_node.media.looks import Looks
 from edge_node.media.microphone import CardMicrophone, FileMicrophone, ToneMicrophone
+from edge_node.media.overlay import Overlay
 from edge_node.media.pattern import PatternSource
 from edge_node.media.playback import Playback
 from edge_node.media.prompts import Prompts
@@ -41,6 +45,7 @@ from edge_node.media.video_publication import VideoPublication
 from edge_node.node.announcer import MOMENTS, Announcer
 from edge_node.node.gates import AudioGate, VideoGate
 from edge_node.node.intercom import Intercom
+from edge_node.node.light import LightKeeper
 from edge_node.node.node import Node, Pieces
 from edge_node.node.outputs import NodeOutputs
 from edge_node.node.parts import background_part, microphone_part, panel_part, speaker_part, video_part
@@ -49,7 +54,7 @@ from edge_node.node.privacy import CAPTURES, Privacy, shut_while_private
 from edge_node.node.publishing import Published, Publishing
 from edge_node.node.readings import MediaReadings
 from edge_node.node.supervisor import Part
-from edge_node.ports import AudioSink, AudioSource, Clock, Panel, Probe, VideoSource
+from edge_node.ports import AudioSink, AudioSource, Clock, Panel, Probe, VideoSink, VideoSource
 from edge_node.realtime import wire
 from edge_node.realtime.client import SignallingClient
 from edge_node.realtime.options import ReconnectOptions
@@ -88,6 +93,7 @@ def check(settings: Settings) -> None:
     """What only the devices' and the call's own rules know of the settings; opens nothing. Raises SettingsError."""
     rule_engine(settings)
     wiring(settings)
+    _night_output(settings)
     video_planner(settings).plan(Source.RAW)
 
 
@@ -210,6 +216,15 @@ def call_config(settings: Settings) -> CallConfig:
     )
 
 
+def _night_output(settings: Settings) -> None:
+    leds = [led.name for led in settings.gpio.led]
+    if settings.daylight.led is not None and settings.daylight.led not in leds:
+        known = ", ".join(leds) or "none"
+        raise SettingsError(
+            f'daylight.led is "{settings.daylight.led}", but the outputs are {known}: add a [[gpio.led]] for it'
+        )
+
+
 def doors(settings: Settings) -> tuple[str, ...]:
     """The relays that open something."""
     return tuple(relay.name for relay in settings.gpio.relay if relay.door)
@@ -252,7 +267,8 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
     privacy = Privacy(devices.state_dir)
     planner = video_planner(settings)
     # What the source turns out to give, the keeper learns from its first pictures.
-    video = VideoPublication(planner.plan(Source.RAW), clock, devices.camera)
+    overlay = Overlay(settings.video.overlay, settings.node.name, clock) if settings.video.overlay else None
+    video = VideoPublication(planner.plan(Source.RAW), clock, devices.camera, decorate=overlay)
     audio = AudioPublication(clock)
     spoken = settings.audio.prompts
     playback = Playback(clock, prompts_db=spoken.volume_db)
@@ -275,11 +291,27 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
         describe=lambda: description(settings),
         clock=clock,
         muted=privacy.on,
+        picture=(lambda: looks.for_channel()) if devices.camera is not None else None,
     )
     outputs.on_call(announcer.call_changed)
     outputs.on_limit_near(announcer.limit_near)
     buttons = {button.name: button.action for button in settings.gpio.button}
     intercom = Intercom(CallMachine(call_config(settings), muted=privacy.on), outputs, clock, buttons=buttons)
+    light = _light_keeper(settings, devices, clock, outputs) if settings.daylight.enabled else None
+    looks = Looks(
+        video,
+        audio if devices.microphone is not None else None,
+        clock,
+        settings.clip,
+        devices.state_dir,
+        overlay=overlay,
+        on_luma=light.luma if light is not None else None,
+        on_saved=lambda clip: intercom.tell(None, {"type": "clip.saved", "node": settings.node.id, **clip.told()}),
+    )
+    if looks.clips is not None:
+        outputs.on_ring(partial(looks.clips.press, "ring"))
+    looks.shut(privacy.on)
+    privacy.observe(looks.shut)
     how = {**credentials(settings), "connect": devices.connect}
     published = [Published(video.track, "camera")] if devices.camera is not None else []
     if devices.microphone is not None:
@@ -304,15 +336,23 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
             outputs=outputs,
             publishing=publishing,
             readings=MediaReadings(
-                video, audio, playback, devices.microphone, devices.speaker, devices.echo, lambda: privacy.on
+                video,
+                audio,
+                playback,
+                devices.microphone,
+                devices.speaker,
+                devices.echo,
+                lambda: privacy.on,
+                looks.own_views,
             ),
             probe=devices.probe,
             devices=[
                 *(
                     shut_while_private(part, privacy) if part.name in CAPTURES else part
-                    for part in _parts(devices, intercom, outputs, video, audio, playback)
+                    for part in _parts(devices, intercom, outputs, looks.sink, audio, playback)
                 ),
                 Part("privacy", privacy.run),
+                *([Part("clips", looks.clips.run)] if looks.clips is not None else []),
                 *([background_part("prompts", prompts.run)] if prompts.slow else []),
                 *(
                     [background_part("plan", PlanKeeper(planner, video, devices.probe, clock).run)]
@@ -321,16 +361,30 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
                 ),
             ],
             make_telemetry_client=lambda: SignallingClient(**how),
+            take_snapshot=looks.latest.take if devices.camera is not None else None,
+            clips=looks.clips,
         )
     )
     return node
+
+
+def _light_keeper(settings: Settings, devices: Devices, clock: Clock, outputs: NodeOutputs) -> LightKeeper:
+    day = settings.daylight
+    led = day.led
+    return LightKeeper(
+        DaylightRule(day.night_below_luma, day.day_above_luma, day.settle_s),
+        clock,
+        {Light.DAY: day.day_controls, Light.NIGHT: day.night_controls},
+        getattr(devices.camera, "set_controls", None),
+        (lambda night: outputs.light(led, night)) if led is not None else lambda night: None,
+    )
 
 
 def _parts(
     devices: Devices,
     intercom: Intercom,
     outputs: NodeOutputs,
-    video: VideoPublication,
+    video: VideoSink,
     audio: AudioPublication,
     playback: Playback,
 ) -> list[Part]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edge_node.aio.mailbox import Mailbox
+from edge_node.aio.tasks import TaskGroup
 from edge_node.call import messages
 from edge_node.call.effects import (
     AllowAudio,
@@ -22,6 +23,7 @@ from edge_node.call.effects import (
     LimitNear,
     ReleaseDoor,
     SendTo,
+    SnapshotTo,
     StateChanged,
 )
 from edge_node.call.events import (
@@ -45,6 +47,7 @@ MAILBOX_SIZE = 64
 MESSAGES_AT_MOST = 48
 """Messages from others may fill the mailbox only this far: presses and departures always find room."""
 OUTBOX_SIZE = 128
+PICTURES_AT_ONCE = 4
 SEND_DEADLINE_S = 5.0
 
 
@@ -78,6 +81,10 @@ class Outputs(Protocol):
         """The node.description message."""
         ...
 
+    async def picture(self) -> Mapping[str, Any]:
+        """Fields of messages.snapshot(), small enough for one frame. Raises EdgeNodeError when there is none."""
+        ...
+
 
 class Intercom:
     """One mailbox, one machine, one outbox."""
@@ -93,6 +100,7 @@ class Intercom:
         self._outbox: deque[Broadcast | SendTo] = deque()
         self._outgoing = asyncio.Event()
         self._channel: Channel | None = None
+        self._pictures = TaskGroup("intercom")
         self._on_press: list[Callable[[str], None]] = []
         self.view = machine.view
         self.refused_messages = 0
@@ -155,6 +163,7 @@ class Intercom:
                 item = await self._mailbox.get(wait_s)
                 self._step(item)
         finally:
+            await self._pictures.close()
             sender.cancel()
             await asyncio.wait([sender])
 
@@ -188,6 +197,8 @@ class Intercom:
                 self._release(door, peer_id, nonce)
             case DescribeTo(peer_id):
                 self._post(SendTo(peer_id, dict(self._outputs.describe())))
+            case SnapshotTo(peer_id, nonce):
+                self._picture_to(peer_id, nonce)
             case StateChanged(view):
                 self.view = view
                 self._outputs.call_changed(view)
@@ -199,6 +210,19 @@ class Intercom:
             case Audit(what, peer_id, ok, reason):
                 verdict = "allowed" if ok else "refused"
                 audit.log(logging.INFO if ok else logging.WARNING, "%s by %s: %s (%s)", what, peer_id, verdict, reason)
+
+    def _picture_to(self, peer_id: str, nonce: str | None) -> None:
+        if len(self._pictures) >= PICTURES_AT_ONCE:
+            self._post(SendTo(peer_id, messages.error("snapshot.get", "too many ask at once: try again")))
+            return
+        self._pictures.spawn(self._take_picture(peer_id, nonce), "snapshot")
+
+    async def _take_picture(self, peer_id: str, nonce: str | None) -> None:
+        try:
+            answer = messages.snapshot(nonce=nonce, **await self._outputs.picture())
+        except EdgeNodeError as err:
+            answer = messages.error("snapshot.get", str(err))
+        self._post(SendTo(peer_id, answer))
 
     def _release(self, door: str, peer_id: str | None, nonce: str | None) -> None:
         try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edge_node.call.effects import CallView, Phase
-from edge_node.errors import RetryLater, UsageError
+from edge_node.errors import DeviceMissing, RetryLater, UsageError
 from edge_node.node.intercom import Intercom
 from edge_node.node.outputs import NodeOutputs
 from edge_node.node.privacy import CAPTURES
@@ -42,6 +42,21 @@ class Readings(Protocol):
         ...
 
 
+class Recorder(Protocol):
+    """Clips on this machine's disk."""
+
+    @property
+    def recording(self) -> bool: ...
+
+    def press(self, reason: str) -> None: ...
+
+    def clips(self) -> Sequence[Any]:
+        """The oldest first, each with told(); blocks."""
+        ...
+
+    def delete(self, name: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pieces:
     """What build.py joins."""
@@ -55,6 +70,9 @@ class Pieces:
     probe: Probe
     devices: Sequence[Part]
     make_telemetry_client: Callable[[], Any]
+    take_snapshot: Callable[[int], Awaitable[Any]] | None = None
+    """take(max_bytes) gives a JPEG with its size and age; None without a camera."""
+    clips: Recorder | None = None
 
 
 class Node:
@@ -143,6 +161,21 @@ class Node:
                     await asyncio.sleep(PRIVACY_LOOK_S)
         except TimeoutError:
             raise RetryLater("a device does not let go: see `edge-node status`, or unplug it") from None
+
+    async def snapshot(self, max_bytes: int) -> Any:
+        """The picture of this moment, at most max_bytes. Raises EdgeNodeError when there is none."""
+        if self._pieces.take_snapshot is None:
+            raise DeviceMissing('this node has no camera (video.source = "none"): set video.source')
+        if self.private:
+            raise UsageError("privacy is on, so there is no picture: `edge-node privacy off` first")
+        return await self._pieces.take_snapshot(max_bytes)
+
+    @property
+    def clips(self) -> Recorder:
+        """Raises UsageError when there are to be none."""
+        if self._pieces.clips is None:
+            raise UsageError("clips are not enabled: set enabled = true under [clip]")
+        return self._pieces.clips
 
     @property
     def private(self) -> bool:

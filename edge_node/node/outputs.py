@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from edge_node.call.effects import CallView, Phase
@@ -41,6 +41,7 @@ class NodeOutputs:
         describe: Callable[[], Mapping[str, Any]],
         clock: Clock,
         muted: bool = False,
+        picture: Callable[[], Awaitable[Mapping[str, Any]]] | None = None,
     ) -> None:
         self._panel = panel
         self._doors = dict(doors)
@@ -49,6 +50,9 @@ class NodeOutputs:
         self._gates = list(gates)
         self._allow_audio = allow_audio
         self._describe = describe
+        self._picture = picture
+        self._on_ring: list[Callable[[], None]] = []
+        self._rung: str | None = None
         self._clock = clock
         # The light named "status" tells the node's state; without one, the first light does.
         self._status_led = STATUS_LED if STATUS_LED in leds else next(iter(leds), None)
@@ -69,6 +73,10 @@ class NodeOutputs:
     def on_limit_near(self, observer: Callable[[], None]) -> None:
         self._limit_observers.append(observer)
 
+    def on_ring(self, observer: Callable[[], None]) -> None:
+        """`observer()` once for each call that begins to ring."""
+        self._on_ring.append(observer)
+
     # intercom.Outputs
 
     def release_door(self, door: str) -> None:
@@ -81,6 +89,10 @@ class NodeOutputs:
 
     def call_changed(self, view: CallView) -> None:
         self._phase, self._muted = view.phase, view.muted
+        if view.phase is Phase.RINGING and view.call != self._rung:
+            self._rung = view.call
+            for ring_observer in self._on_ring:
+                ring_observer()
         for gate in self._gates:
             gate.set_in_call(view.phase is Phase.ACTIVE)
             gate.set_muted(view.muted)
@@ -95,6 +107,11 @@ class NodeOutputs:
     def describe(self) -> Mapping[str, Any]:
         return self._describe()
 
+    async def picture(self) -> Mapping[str, Any]:
+        if self._picture is None:
+            raise DeviceMissing("this node has no camera: ask another one")
+        return await self._picture()
+
     def event(self, on: str, facts: Mapping[str, Any]) -> None:
         for output in self._rules.fire(on, facts, self._clock.monotonic()):
             match output:
@@ -102,6 +119,10 @@ class NodeOutputs:
                     self._show(led, pattern)
                 case PulseRelay(relay):
                     self._pulse(relay)
+
+    def light(self, led: str, lit: bool) -> None:
+        """Holds an output on or off."""
+        self._show(led, "on" if lit else "off")
 
     # The indicator
 

@@ -32,7 +32,9 @@ class MediaReadings:
         speaker: AudioSink | None,
         echo: EchoControl | None = None,
         private: Callable[[], bool] = lambda: False,
+        own_views: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`own_views()`: views of the picture that are this node's own."""
         self._video = video
         self._audio = audio
         self._playback = playback
@@ -40,11 +42,13 @@ class MediaReadings:
         self._speaker = speaker
         self._echo = echo
         self._private = private
+        self._own_views = own_views
 
     def video(self) -> Mapping[str, Any]:
         stats = self._video.stats()
         state = PRIVATE if self._private() else str(stats.state)
-        return {name: getattr(stats, name) for name in _VIDEO_FIELDS} | {"state": state}
+        found = {name: getattr(stats, name) for name in _VIDEO_FIELDS}
+        return found | {"state": state, "viewers": stats.viewers - self._own_views()}
 
     def audio(self) -> Mapping[str, Any]:
         return {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from edge_node.errors import Bug, SettingsError, UsageError
+from edge_node.errors import Bug, RetryLater, SettingsError, UsageError
 from edge_node.node.control import ControlServer
 from edge_node.node.node import Node
 from edge_node.node.status import status_line
@@ -19,6 +20,9 @@ from edge_node.settings import Settings
 log = logging.getLogger(__name__)
 
 STATUS_EVERY_S = 1.0
+MAX_SNAPSHOT_BYTES = 700_000
+"""In base64 it fits into one answer of the control socket."""
+MAX_CLIPS = 1000
 STOP_DEADLINE_S = 2.5
 """`systemctl stop` takes under three seconds."""
 
@@ -151,6 +155,8 @@ class Service:
             "open": self._open,
             "reload": self._reload_now,
             "privacy": self._privacy,
+            "snapshot": self._snapshot,
+            "clip": self._clip,
         }
         handler = handlers.get(command)
         if handler is None:
@@ -183,6 +189,29 @@ class Service:
         on = self.node.private
         told = "privacy is on: camera and microphone are shut" if on else "privacy is off: camera and microphone work"
         return {"result": told, "on": on}
+
+    async def _snapshot(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        shot = await self.node.snapshot(MAX_SNAPSHOT_BYTES)
+        jpeg = base64.b64encode(shot.jpeg).decode()
+        return {"jpeg": jpeg, "width_px": shot.width_px, "height_px": shot.height_px, "age_s": round(shot.age_s, 3)}
+
+    async def _clip(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        recorder = self.node.clips
+        try:
+            match args.get("what"):
+                case "list":
+                    clips = await asyncio.to_thread(recorder.clips)
+                    return {"clips": [clip.told() for clip in clips[-MAX_CLIPS:]], "recording": recorder.recording}
+                case "now":
+                    recorder.press("asked")
+                    return {"result": "a clip is being recorded"}
+                case "delete":
+                    await asyncio.to_thread(recorder.delete, str(args.get("name", "")))
+                    return {}
+                case _:
+                    raise UsageError("clip does list, now or delete: say which")
+        except OSError as err:
+            raise RetryLater(f"the clips cannot be reached ({err.strerror}): check clip.directory") from None
 
     async def _reload_now(self, args: Mapping[str, Any]) -> dict[str, Any]:
         if self.node.in_call:

@@ -17,6 +17,7 @@ _PIN = re.compile(r"GPIO([0-9]{1,2})")
 _MAX_GPIO = 53  # BCM2711 peripherals, section 5: GPIO0 to GPIO57; 0 to 27 reach a header, compute modules use up to 45
 _LOCAL_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa")
 OPEN = "open:"
+OVERLAY_FIELDS = ("name", "date", "time")
 SOUNDS = ("chime", "ringback", "beeps")
 MAX_SENTENCE = 300
 
@@ -64,6 +65,15 @@ def action(value: str) -> str:
         return value
     allowed = ", ".join(ACTIONS) + " or open:DOOR"
     raise ValueError(f'is "{value}" but has to be one of {allowed}{did_you_mean(value, ACTIONS)}')
+
+
+def overlay(value: str) -> str:
+    """Text for pictures; in braces `name`, `date` or `time`."""
+    for field in re.findall(r"\{([^{}]*)\}", value):
+        if field not in OVERLAY_FIELDS:
+            allowed = ", ".join(f"{{{name}}}" for name in OVERLAY_FIELDS)
+            raise ValueError(f'has "{{{field}}}" but knows only {allowed}{did_you_mean(field, OVERLAY_FIELDS)}')
+    return value
 
 
 def microphone(value: str) -> str:

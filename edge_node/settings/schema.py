@@ -93,6 +93,9 @@ class VideoSettings(Section):
     fps: Annotated[int, Field(ge=1, le=120)] = 30
     max_kbps: Annotated[int, Field(ge=50, le=50_000)] = 2000
     publish: Literal["always", "call"] = "always"
+    overlay: Annotated[str, StringConstraints(max_length=80), AfterValidator(checks.overlay)] = Field(
+        default="", description="text in pictures that are encoded here, such as {name} {date} {time}"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> VideoSettings:
@@ -208,6 +211,36 @@ class RuleSettings(Section):
     do: Text = Field(description='for example "led:status=blink"')
 
 
+class ClipSettings(Section):
+    """`[clip]`: what is kept of a press."""
+
+    enabled: bool = False
+    directory: Path | None = Field(default=None, description="default: clips under the daemon's state directory")
+    pre_s: Annotated[float, Field(ge=0, le=60)] = Field(default=5, description="seconds before the press")
+    post_s: Annotated[float, Field(ge=1, le=300)] = Field(default=15, description="seconds after it")
+    max_mb: Annotated[int, Field(ge=10, le=1_000_000)] = Field(default=500, description="then the oldest are deleted")
+
+
+class DaylightSettings(Section):
+    """`[daylight]`: the camera by day and by night, for pictures that come raw."""
+
+    enabled: bool = False
+    night_below_luma: Annotated[float, Field(ge=0, le=255)] = Field(default=40, description="mean brightness, 0 to 255")
+    day_above_luma: Annotated[float, Field(ge=0, le=255)] = 110
+    settle_s: Annotated[float, Field(ge=1, le=3600)] = 30
+    led: Identifier | None = Field(default=None, description="an output that is on at night: IR cut filter, lamp")
+    day_controls: dict[str, Scalar] = Field(default_factory=dict, description="picamera2 controls by day")
+    night_controls: dict[str, Scalar] = Field(default_factory=dict, description="picamera2 controls by night")
+
+    @model_validator(mode="after")
+    def _check(self) -> DaylightSettings:
+        problems = []
+        if self.day_above_luma <= self.night_below_luma:
+            reason = f"is not above night_below_luma: write {min(255, self.night_below_luma + 70):g}"
+            problems.append(Problem("daylight.day_above_luma", reason))
+        return Problems.check(self, problems)
+
+
 class CallSettings(Section):
     """`[call]`: who is rung, how, how long."""
 
@@ -249,6 +282,8 @@ class Settings(BaseSettings):
     audio: AudioSettings = Field(default_factory=AudioSettings)
     gpio: GpioSettings = Field(default_factory=GpioSettings)
     rule: tuple[RuleSettings, ...] = ()
+    clip: ClipSettings = Field(default_factory=ClipSettings)
+    daylight: DaylightSettings = Field(default_factory=DaylightSettings)
     call: CallSettings = Field(default_factory=CallSettings)
     door: DoorSettings = Field(default_factory=DoorSettings)
     telemetry: TelemetrySettings

@@ -69,6 +69,12 @@ class SwitchedCamera:
     def demand(self) -> Demand | None:
         return self._source.demand
 
+    def set_controls(self, controls: Mapping[str, Any]) -> None:
+        """Handed on to a camera that has controls."""
+        tell = getattr(self._source, "set_controls", None)
+        if tell is not None:
+            tell(controls)
+
     async def run(self, sink: VideoSink) -> None:
         gone = SourceLost("the simulated camera is unplugged: switch it on in the virtual panel")
         if not self._switch.on:

@@ -46,6 +46,11 @@ class Outputs:
     def describe(self) -> Mapping[str, Any]:
         return {"type": "node.description", "id": "door"}
 
+    async def picture(self) -> Mapping[str, Any]:
+        if self.broken:
+            raise DeviceMissing("no camera")
+        return {"jpeg": "/9j/", "width_px": 640, "height_px": 360, "at": 1.5}
+
 
 class LoopChannel:
     def __init__(self) -> None:
@@ -192,3 +197,23 @@ async def test_sends_fail_quietly_and_never_pile_up() -> None:
         rig.intercom.tell("resident-a", {"type": "lost"})
         await settle()
         assert "lost" not in rig.channel.types()
+
+
+async def test_a_snapshot_goes_to_who_asked_or_a_reason_does() -> None:
+    outputs, channel = Outputs(), LoopChannel()
+    intercom = Intercom(CallMachine(CallConfig("door", "Door")), outputs, ManualClock())
+    work = asyncio.create_task(intercom.run())
+    intercom.channel_up(channel)
+    intercom.peer_joined("anna", None)
+    intercom.data("anna", {"type": "snapshot.get", "nonce": "n1"}, direct=True)
+    await eventually(lambda: channel.sent)
+    picture = {"type": "snapshot", "nonce": "n1", "at": 1.5, "width_px": 640, "height_px": 360, "jpeg": "/9j/"}
+    assert channel.sent == [("anna", picture)]
+    outputs.broken = True
+    for index in range(8):
+        intercom.data("anna", {"type": "snapshot.get", "nonce": f"m{index}"}, direct=True)
+    await eventually(lambda: len(channel.sent) == 9)
+    reasons = {str(data["reason"]) for _, data in channel.sent[1:]}
+    assert reasons == {"no camera", "too many ask at once: try again"}
+    work.cancel()
+    await asyncio.wait([work])

@@ -24,7 +24,6 @@ class FakeModule:
         self.open = 0
         self.plugged = True
         self.unplugged_at_start = False
-        self.controls: dict[str, Any] = {}
 
     def library(self, *, askable: bool = True) -> Library:
         """The classes, bound to this module; an old picamera2 cannot be asked for keyframes."""
@@ -69,9 +68,6 @@ class FakeCamera:
 
     def configure(self, configuration: dict[str, Any]) -> None:
         self._module.configured = configuration
-
-    def set_controls(self, controls: dict[str, Any]) -> None:
-        self._module.controls.update(controls)
 
     def set_controls(self, controls: dict[str, Any]) -> None:
         self._module.controls.update(controls)
