@@ -19,8 +19,8 @@ RANKS: dict[str, int] = {
     "ports": 2, "settings": 2, "aio": 2,
     "realtime": 3, "media": 3, "devices": 3, "hub": 3, "host": 3,
     "agent": 4,
-    "node": 5,
-    "simulator": 6, "provision": 6, "update": 6, "cli": 6,
+    "node": 5, "update": 5,
+    "simulator": 6, "provision": 6, "cli": 6,
 }  # fmt: skip
 PURE = [room for room, rank in RANKS.items() if rank == 1]
 # What a pure room may import from outside: values and arithmetic, nothing that waits, reads a clock or draws lots.

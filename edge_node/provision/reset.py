@@ -1,0 +1,72 @@
+"""Back to how the device came: no keys, no settings, no recordings, no logs, no Wi-Fi."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from edge_node.errors import EdgeNodeError
+
+# The most telling first: what a cut leaves behind is the least.
+SECRETS = (
+    "etc/credstore/edge-node.*",
+    "etc/credstore.encrypted/edge-node.*",
+    "etc/edge-node/*.toml*",
+    "etc/edge-node/*.key",
+    "var/lib/edge-node/*",
+    "run/edge-node/*",
+)
+# Each network's own file; netplan, which Raspberry Pi OS writes from the card, makes such files anew at every boot.
+WIFI = (
+    "etc/NetworkManager/system-connections/*.nmconnection",
+    "etc/wpa_supplicant/wpa_supplicant*.conf",
+    "etc/netplan/*.yaml",
+    "var/lib/cloud/instances/*",
+)
+UNITS = ("edge-node.service", "edge-node-hub.service")
+COMMAND_DEADLINE_S = 60.0
+
+Run = Callable[[Sequence[str]], None]
+
+
+def run(words: Sequence[str]) -> None:
+    """One command; what is not there needs no reset."""
+    try:
+        subprocess.run(words, capture_output=True, timeout=COMMAND_DEADLINE_S, check=False)
+    except FileNotFoundError:
+        return
+    except subprocess.TimeoutExpired:
+        raise EdgeNodeError(f"{' '.join(words)} did not end within {COMMAND_DEADLINE_S:g} s: try again") from None
+
+
+def found(root: Path, keep_wifi: bool) -> Iterator[Path]:
+    """What would be deleted."""
+    for pattern in SECRETS if keep_wifi else (*SECRETS, *WIFI):
+        yield from sorted(root.glob(pattern))
+
+
+def reset(root: Path = Path("/"), *, keep_wifi: bool = False, run: Run = run) -> int:
+    """Stops the units, deletes, empties the journal; returns how many files and folders went.
+
+    May be cut off and repeated. Deleting on flash memory is not erasing: whoever takes the card apart may still find
+    what was there. Raises EdgeNodeError when something cannot be deleted.
+    """
+    run(["systemctl", "stop", *UNITS])
+    gone = 0
+    for path in found(root, keep_wifi):
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as err:
+            raise EdgeNodeError(
+                f"{path} cannot be deleted ({err.strerror}): run it as root, on a writable card"
+            ) from err
+        gone += 1
+    run(["journalctl", "--rotate"])
+    run(["journalctl", "--vacuum-time=1s"])
+    run(["sync"])
+    return gone

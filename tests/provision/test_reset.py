@@ -1,0 +1,76 @@
+"""A factory reset leaves nothing of the owner's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from edge_node.cli.main import main
+from edge_node.errors import EdgeNodeError
+from edge_node.provision import reset as room
+
+CANARY = "canary-in-the-box"
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Path:
+    for name in (
+        "etc/credstore/edge-node.api_key", "etc/edge-node/edge-node.toml", "etc/edge-node/edge-node.toml.newer",
+        "var/lib/edge-node/identity.key", "var/lib/edge-node/clips/door.mp4", "var/lib/edge-node/hub/keys.json",
+        "etc/NetworkManager/system-connections/home.nmconnection", "var/lib/cloud/instances/x/user-data.txt",
+        "opt/edge-node/slots/a/slot.json", "etc/edge-node/trust/ours.pem", "etc/hostname",
+    ):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(CANARY)
+    return tmp_path
+
+
+def kept(device: Path) -> set[str]:
+    return {str(path.relative_to(device)) for path in device.rglob("*") if path.is_file()}
+
+
+def test_keys_settings_recordings_and_networks_go(device: Path) -> None:
+    said: list[Sequence[str]] = []
+    assert room.reset(device, run=said.append) == 8
+    assert kept(device) == {"opt/edge-node/slots/a/slot.json", "etc/edge-node/trust/ours.pem", "etc/hostname"}
+    assert said[0][:2] == ["systemctl", "stop"] and ["journalctl", "--vacuum-time=1s"] in said
+    assert room.reset(device, run=said.append) == 0
+
+
+def test_the_network_stays_when_asked(device: Path) -> None:
+    room.reset(device, keep_wifi=True, run=lambda words: None)
+    assert "etc/NetworkManager/system-connections/home.nmconnection" in kept(device)
+
+
+def test_what_cannot_be_deleted_is_told(device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(1, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(EdgeNodeError, match="Read-only file system"):
+        room.reset(device, run=lambda words: None)
+
+
+def test_commands_that_are_not_there_or_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    room.run(["/nonexistent/edge-node-command"])
+    room.run(["true"])
+    monkeypatch.setattr(room, "COMMAND_DEADLINE_S", 0.0)
+    with pytest.raises(EdgeNodeError, match="try again"):
+        room.run(["sleep", "60"])
+
+
+def test_the_command_asks_first(device: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["factory-reset", "--root", str(device)]) == 2
+    out = capsys.readouterr()
+    assert "identity.key" in out.out and "--yes" in out.err and len(kept(device)) == 11
+
+
+def test_the_command_does_it_when_told(
+    device: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")  # neither systemctl nor journalctl of the machine that runs the tests
+    assert main(["factory-reset", "--root", str(device), "--yes", "--keep-wifi"]) == 0
+    assert "6 deleted" in capsys.readouterr().out
