@@ -18,6 +18,7 @@ MOST_BEHIND = 3
 """One in this many viewers may be left behind, at least one of two."""
 # The loss in a receiver report (RFC 3550) above which Google's congestion control gives way.
 LOSS_HEAVY = 0.10
+RECOVERY = 1.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,24 @@ def shared_kbps(asked_kbps: Sequence[int]) -> int:
     return shared_rate(asked_kbps).kbps
 
 
-def after_loss(sent_kbps: float, fraction_lost: float) -> int | None:
-    """What a path seems to carry by a receiver report (fraction 0 to 1) while no estimate has come yet.
+class LossEstimate:
+    """What a path seems to carry by its receiver reports, for the seconds before the viewer's own estimate comes."""
 
-    None while the loss says nothing: below LOSS_HEAVY a lossy radio is as likely as a full queue.
-    """
-    if fraction_lost < LOSS_HEAVY:
-        return None
-    # Twice as careful as what arrived: the queue that overflowed has to empty as well.
-    return int(sent_kbps * (1 - fraction_lost) * (1 - fraction_lost / 2))
+    def __init__(self) -> None:
+        self._kbps: float | None = None
+
+    def heard(self, sent_kbps: float, fraction_lost: float) -> int | None:
+        """A report came (fraction 0 to 1): the path in kbit/s, or None while nothing is known of it.
+
+        Below LOSS_HEAVY a lossy radio is as likely as a full queue: that lowers nothing, and after a dip the estimate
+        climbs by RECOVERY a report.
+        """
+        if fraction_lost >= LOSS_HEAVY:
+            # Half as much again below what arrived: the queue that overflowed has to empty as well.
+            self._kbps = sent_kbps * (1 - fraction_lost) * (1 - fraction_lost / 2)
+        elif self._kbps is not None:
+            self._kbps *= RECOVERY
+        return None if self._kbps is None else int(self._kbps)
 
 
 class BitrateControl:

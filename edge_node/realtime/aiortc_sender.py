@@ -21,8 +21,9 @@ from aiortc import RTCRtpSender
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
-from aiortc.rtp import RtcpByePacket, RtcpSdesPacket, RtcpSenderInfo, RtcpSourceInfo, RtcpSrPacket
+from aiortc.rtp import RtcpByePacket, RtcpRrPacket, RtcpSdesPacket, RtcpSenderInfo, RtcpSourceInfo, RtcpSrPacket
 
+from edge_node.encode_plan.bitrate import LossEstimate
 from edge_node.realtime.aiortc_wire import Wire
 from edge_node.realtime.feed import Feed, SenderClock
 from edge_node.rtp.budget import Budget, Repeats, is_wanted
@@ -65,7 +66,13 @@ def missing_hooks() -> tuple[str, ...]:
         "Session": [name for name in ("_srtp",) if name not in pylibsrtp.Session.__init__.__code__.co_names],
         "calls": [
             call
-            for call in ("self._run_rtp(", "self._run_rtcp(", "await self._retransmit(seq)", "self._send_rtcp(")
+            for call in (
+                "self._run_rtp(",
+                "self._run_rtcp(",
+                "await self._retransmit(seq)",
+                "self._send_rtcp(",
+                "def _handle_rtcp_packet(",
+            )
             if call not in methods
         ],
     }
@@ -147,6 +154,22 @@ class OwnSender:
         inner._run_rtp = self._run
         inner._run_rtcp = self._run_rtcp
         inner._retransmit = self._retransmit
+        self._loss = LossEstimate()
+        self._heard = inner._handle_rtcp_packet
+        inner._handle_rtcp_packet = self._hear
+
+    # From the viewer
+
+    async def _hear(self, packet: Any) -> None:
+        """What aiortc does with it, and the loss it tells of while no estimate of the path (REMB) has come yet."""
+        await self._heard(packet)
+        if not self._video or self._clock.target_bitrate or not isinstance(packet, RtcpRrPacket | RtcpSrPacket):
+            return
+        for report in packet.reports:
+            if report.ssrc == self._inner._ssrc:
+                kbps = self._loss.heard(self._meter.kbps, report.fraction_lost / 256)
+                if kbps is not None:
+                    self._feed.set_bitrate(kbps)
 
     # From the feed
 

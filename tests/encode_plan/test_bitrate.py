@@ -11,11 +11,12 @@ from edge_node.encode_plan.bitrate import (
     LOSS_HEAVY,
     MOST_BEHIND,
     RAMP_S,
+    RECOVERY,
     START_MOST_KBPS,
     START_SHARE,
     BitrateControl,
+    LossEstimate,
     SharedRate,
-    after_loss,
     shared_kbps,
     shared_rate,
 )
@@ -99,7 +100,9 @@ def test_few_are_left_behind_and_the_rest_can_take_the_rate(asked: list[int]) ->
 
 
 def test_heavy_loss_speaks_before_any_estimate_does() -> None:
-    assert after_loss(1000, 0.0) is None
-    assert after_loss(1000, LOSS_HEAVY - 0.01) is None
-    assert after_loss(1000, 0.2) == 720
-    assert after_loss(1000, 1.0) == 0
+    estimate = LossEstimate()
+    assert estimate.heard(1000, 0.0) is None
+    assert estimate.heard(1000, LOSS_HEAVY - 0.01) is None
+    assert estimate.heard(1000, 0.2) == 720
+    assert estimate.heard(700, 0.02) == int(720 * RECOVERY)
+    assert estimate.heard(700, 1.0) == 0
