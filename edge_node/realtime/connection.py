@@ -17,15 +17,15 @@ from edge_node.protocol import negotiation as n
 from edge_node.protocol.payloads import IceServerConfig
 from edge_node.protocol.secrets import scrub
 from edge_node.realtime.aiortc_adapter import PeerLink, stats_of
+from edge_node.realtime.candidates import Candidates
 from edge_node.realtime.events import PeerConnectionState
 from edge_node.realtime.feed import Outgoing
-from edge_node.realtime.received import ReceivedTrack
+from edge_node.realtime.receiving import Receiving, TrackListener
 from edge_node.realtime.sending import Sending, outlet_of
 
 log = logging.getLogger(__name__)
 
 INBOX_SIZE = 512
-CANDIDATES_PER_GENERATION = 200
 ALIVE_TIMEOUT_S = 1.0
 RTT_TIMEOUT_S = 0.3
 
@@ -39,12 +39,10 @@ class RtcOptions:
     receive: frozenset[str] = frozenset({"audio", "video"})
 
 
-class ConnectionListener(Protocol):
+class ConnectionListener(TrackListener, Protocol):
     """Who hears what a connection does; called from its worker, must not block."""
 
     def on_state(self, state: PeerConnectionState) -> None: ...
-    def on_track(self, track: ReceivedTrack, section: sdp.Section, sections: Sequence[sdp.Section]) -> None: ...
-    def on_track_gone(self, track: ReceivedTrack) -> None: ...
     def on_rebuilt(self, was_up: bool) -> None: ...
     def on_stranger(self) -> None: ...
     def on_data_channel(self, channel: Any) -> None: ...
@@ -119,12 +117,9 @@ class Connection:
         self._state: PeerConnectionState = "idle"
         self._been_up = False
         self._link_was_up = False
-        self._received: dict[str, tuple[sdp.Section, ReceivedTrack]] = {}
+        self._receiving = Receiving(lambda: options().receive, listener)
+        self._candidates = Candidates(listener.on_candidate_error)
         self._earlier: list[str] = []
-        self._early: list[payloads.Candidate] = []
-        self._candidates = 0
-        self._ignoring = False
-        self._primary_mid: str | None = None
         self.dropped = 0
 
     @property
@@ -202,7 +197,7 @@ class Connection:
             return
         self._closed = True
         await cancel_and_wait(self._worker)
-        self._end_received()
+        self._receiving.end()
         link, self._link = self._link, None
         if link is not None:
             await link.close()
@@ -253,7 +248,7 @@ class Connection:
             case payloads.Description():
                 await self._description(item)
             case payloads.Candidate():
-                await self._candidate(item)
+                await self._candidates.take(self._link, item)
             case payloads.EndOfCandidates():
                 pass
             case payloads.Hello():
@@ -318,7 +313,7 @@ class Connection:
                     await self._take_answer(taken)
                 case n.Ignore(reason):
                     log.debug("%s: ignored a description: %s", self._name, reason)
-                    self._ignoring = True
+                    self._candidates.waiting = True
                 case n.StartOver():
                     self._renew_link()
                     self._earlier = []  # who is there now was promised nothing
@@ -329,7 +324,7 @@ class Connection:
                     assert_never(never)
 
     async def _description(self, description: payloads.Description) -> None:
-        self._ignoring = False
+        self._candidates.waiting = False
         fragment = sdp.ufrag(description.sdp)
         event = n.OfferReceived(fragment) if description.type == "offer" else n.AnswerReceived(fragment)
         await self._carry_out(self._negotiation.handle(event, _now()), description.sdp)
@@ -401,12 +396,12 @@ class Connection:
             if rollback:
                 link.rollback()
             sections = await link.apply_offer(text)
-            self._begin_generation(text)
+            self._candidates.described(text)
             self._enter("connecting")
-            self._announce(link, sections)
+            self._receiving.described(link, sections)
             self._sending.attach_for_answer(link, sections)
             answer = await link.answer()
-            await self._flush_candidates(link)
+            await self._candidates.flush(link)
             await self._describe("answer", answer)
         except Exception as err:
             await self._failed(err, n.AnswerFailed(usable=link.pc.signalingState == "stable"))
@@ -417,9 +412,9 @@ class Connection:
         link = self._ensure_link()
         try:
             sections = await link.apply_answer(text)
-            self._begin_generation(text)
-            self._announce(link, sections)
-            await self._flush_candidates(link)
+            self._candidates.described(text)
+            self._receiving.described(link, sections)
+            await self._candidates.flush(link)
         except Exception as err:
             await self._failed(err, n.OfferFailed())
             return
@@ -436,68 +431,9 @@ class Connection:
             self.listener.on_negotiation_error(err)
         await self._handle(event)
 
-    def _begin_generation(self, text: str) -> None:
-        self._candidates = 0
-        self._primary_mid = sdp.primary_mid(text)
-
-    # Candidates
-
-    async def _candidate(self, candidate: payloads.Candidate) -> None:
-        if self._candidates >= CANDIDATES_PER_GENERATION:
-            return
-        self._candidates += 1
-        link = self._link
-        # Those that follow an ignored offer count as well: a browser that takes its offer back keeps its transport.
-        if self._ignoring or link is None or link.pc.remoteDescription is None:
-            self._early.append(candidate)
-        else:
-            await self._add_candidate(link, candidate)
-
-    async def _flush_candidates(self, link: PeerLink) -> None:
-        early, self._early = self._early, []
-        for candidate in early:
-            await self._add_candidate(link, candidate)
-
-    async def _add_candidate(self, link: PeerLink, candidate: payloads.Candidate) -> None:
-        other = candidate.mid is not None and self._primary_mid is not None and candidate.mid != self._primary_mid
-        if other or (candidate.mid is None and candidate.index not in (None, 0)):
-            return  # of a transport that bundling gave up
-        try:
-            await link.add_candidate(candidate.line)
-        except Exception as err:
-            self.listener.on_candidate_error(err)
-
     def _refused(self, track: Outgoing) -> None:
         text = f"peer {self._name} cannot take {' or '.join(track.mime_types)}: it does not get this {track.kind} track"
         self.listener.on_negotiation_error(MeteredRealtimeError(text))
-
-    # What is received
-
-    def _announce(self, link: PeerLink, sections: Sequence[sdp.Section]) -> None:
-        receive = self._options().receive
-        for section in sections:
-            router = link.router(section.mid) if section.kind in receive else None
-            known = self._received.get(section.mid)
-            same = known is not None and _names(known[0]) == _names(section)
-            if section.sends and router is not None and not same:
-                self._retire(section.mid)
-                track = ReceivedTrack(section.kind, section.track_id)
-                router.track = track
-                self._received[section.mid] = (section, track)
-                self.listener.on_track(track, section, sections)
-            elif not section.sends:
-                self._retire(section.mid)
-
-    def _retire(self, mid: str) -> None:
-        known = self._received.pop(mid, None)
-        if known is not None:
-            known[1].stop()
-            self.listener.on_track_gone(known[1])
-
-    def _end_received(self) -> None:
-        received, self._received = self._received, {}
-        for _, track in received.values():
-            track.stop()
 
     # The peer connection
 
@@ -511,14 +447,14 @@ class Connection:
 
     def _renew_link(self) -> PeerLink:
         old, self._link = self._link, None
-        self._early = []
+        self._candidates.forget()
         self._sending.forget_refusals()
         if old is not None:
             if old.pc.remoteDescription is not None:
                 self._earlier = old.described()
             was_up, self._link_was_up = self._link_was_up, False
             self.listener.on_rebuilt(was_up)
-            self._end_received()
+            self._receiving.end()
             if self._been_up:
                 self._enter("reconnecting")
             self._ensure_link().adopt(old)
@@ -534,10 +470,6 @@ class Connection:
     def _on_channel(self, channel: Any) -> None:
         if not self._closed:
             self.listener.on_data_channel(channel)
-
-
-def _names(section: sdp.Section) -> tuple[str | None, str | None]:
-    return section.stream_id, section.track_id
 
 
 def _now() -> float:

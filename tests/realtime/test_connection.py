@@ -11,7 +11,7 @@ import pytest
 from edge_node.errors import NotConnectedError
 from edge_node.protocol import negotiation as n
 from edge_node.protocol import payloads, sdp
-from edge_node.realtime import connection as module
+from edge_node.realtime import candidates
 from edge_node.realtime.connection import INBOX_SIZE, Connection, RtcOptions
 from edge_node.realtime.feed import Outgoing
 from edge_node.realtime.received import ReceivedTrack
@@ -276,13 +276,13 @@ async def test_garbage_before_anything_else() -> None:
 
 
 async def test_candidates_before_the_description_and_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CANDIDATES_PER_GENERATION", 3)
+    monkeypatch.setattr(candidates, "CANDIDATES_PER_GENERATION", 3)
     polite, impolite = sides()
     for number in range(5):
         polite.connection.signal(payloads.Candidate(f"{number} 1 udp 9 192.0.2.9 {5000 + number} typ host", "0"))
-    await eventually(lambda: len(polite.connection._early) == 3)
+    await eventually(lambda: len(polite.connection._candidates._early) == 3)
     await up(impolite, polite)
-    assert polite.connection._early == [] and polite.errors == []
+    assert polite.connection._candidates._early == [] and polite.errors == []
     await close(polite, impolite)
 
 
@@ -301,10 +301,10 @@ async def test_a_bug_in_the_worker_is_survived(monkeypatch: pytest.MonkeyPatch, 
     polite, impolite = sides()
     await up(impolite, polite)
 
-    async def broken(candidate: payloads.Candidate) -> None:
+    async def broken(link: Any, candidate: payloads.Candidate) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(polite.connection, "_candidate", broken)
+    monkeypatch.setattr(polite.connection._candidates, "take", broken)
     polite.connection.signal(payloads.Candidate("x"))
     await eventually(lambda: len(polite.tracks) == 2, 15)
     await hears(polite.tracks[1], 440)
