@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from edge_node.rtp.timeline import Timeline
 
 log = logging.getLogger(__name__)
 
+FORCED = "EDGE_NODE_RECEIVER"
+"""Environment: `stock` keeps aiortc's own reception, for comparison."""
 HOOKS = (
     "_RTCRtpReceiver__codecs",
     "_RTCRtpReceiver__decoder_error",
@@ -46,9 +49,7 @@ def bind_receiver(transceiver: RTCRtpTransceiver) -> None:
     receiver: Any = transceiver.receiver
     if receiver.track is None or isinstance(receiver.track._queue, Router):
         return
-    missing = [hook for hook in HOOKS if not hasattr(receiver, hook)]
-    if missing:
-        log.warning("this aiortc has no %s: what arrives waits as aiortc does it", ", ".join(missing))
+    if not wanted(receiver):
         receiver.track._queue = Router()
         return
     reception: Reception = (Pictures if transceiver.kind == "video" else Sound)(receiver)
@@ -57,6 +58,14 @@ def bind_receiver(transceiver: RTCRtpTransceiver) -> None:
     receiver._RTCRtpReceiver__nack_generator = None
     receiver._RTCRtpReceiver__decoder_queue = reception.queue
     receiver._RTCRtpReceiver__decoder_error = reception
+
+
+def wanted(receiver: Any) -> bool:
+    """Ours, unless the environment asks for the stock receiver or aiortc has changed."""
+    missing = [hook for hook in HOOKS if not hasattr(receiver, hook)]
+    if missing:
+        log.warning("this aiortc has no %s: what arrives waits as aiortc does it", ", ".join(missing))
+    return not missing and os.environ.get(FORCED) != "stock"
 
 
 async def release_receiver(transceiver: RTCRtpTransceiver) -> None:

@@ -316,7 +316,9 @@ class Link:
         if not usable or sdp.is_mdns(candidate) or ":" in host:
             words[4] = NOWHERE
         else:
-            words[4:6] = map(str, self._endpoint(owner, (host, int(words[5]))).address)
+            endpoint = self._endpoint(owner, (host, int(words[5])))
+            endpoint.owner = owner  # a port may have been another peer's before
+            words[4:6] = map(str, endpoint.address)
         return " ".join(words)
 
     # The door in front of the hub

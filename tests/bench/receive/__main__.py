@@ -1,0 +1,154 @@
+"""`edge-node bench receive`: how late pictures are, how they go on over a lossy path, beside aiortc's own receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import av
+import numpy as np
+
+from edge_node.aio.clock import SystemClock
+from edge_node.encode_plan.plan import Plan
+from edge_node.media.luma_stamp import read_stamp
+from edge_node.media.pattern import PatternSource
+from edge_node.media.video_publication import VideoPublication
+from edge_node.ports import VideoSink
+from edge_node.realtime.aiortc_receiver import FORCED
+from edge_node.realtime.received import ReceivedTrack
+from edge_node.realtime.streams import MediaStream
+from tests.bench.runner import Report, median, present, words
+from tests.support.hub_client import running_hub
+from tests.support.link import Link, running_link
+from tests.support.peers import Watcher, peer_of
+
+SIZE = (1280, 720)
+FPS = 30
+KBPS = 2000
+FREEZE_S = 0.2
+LOSSY = {"delay_ms": 10, "loss_percent": 5, "late_percent": 1, "late_ms": 12}
+
+
+@dataclass
+class Seen:
+    """What a viewer saw: seconds from capture to decoded picture, when each came, those that could not be read."""
+
+    delays_s: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    unreadable: int = 0
+
+    @property
+    def gaps(self) -> list[float]:
+        return [b - a for a, b in pairwise(self.times)] or [0.0]
+
+
+class Grainy:
+    """Lays grain over the pictures on their way to a publication, so that they need the rate that they may have."""
+
+    def __init__(self, published: VideoPublication) -> None:
+        luck = np.random.default_rng(1)
+        self._published = published
+        self._grains = [luck.integers(0, 14, (SIZE[1] * 2 // 3, SIZE[0]), dtype=np.uint8) for _ in range(8)]
+        self._count = 0
+
+    def picture(self, frame: av.VideoFrame, captured_at: float) -> None:
+        plane: Any = frame.planes[0]
+        luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size).copy()
+        grain = self._grains[self._count % len(self._grains)]
+        luma[: grain.shape[0], : grain.shape[1]] += grain
+        plane.update(luma.tobytes())
+        self._count += 1
+        self._published.picture(frame, captured_at)
+
+    def unit(self, unit: Any) -> None:
+        raise AssertionError("the pattern paints pictures")
+
+
+async def watch(track: ReceivedTrack, seconds: float, clock: SystemClock) -> Seen:
+    """Reads a track for a while."""
+    seen = Seen()
+    end = clock.monotonic() + seconds
+    while clock.monotonic() < end:
+        async with asyncio.timeout(10):
+            frame = await track.recv()
+        now = clock.monotonic()
+        plane = frame.planes[0]
+        luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+        stamp = read_stamp(luma)
+        seen.times.append(now)
+        if stamp is None:
+            seen.unreadable += 1
+        else:
+            seen.delays_s.append((int(now * 1000) - stamp.at_ms) % 2**32 / 1000)
+    return seen
+
+
+@asynccontextmanager
+async def viewer(receiver: str, clock: SystemClock) -> AsyncIterator[tuple[ReceivedTrack, Link]]:
+    """A viewer of our publisher, who saw the first picture, with ours or the stock receiver."""
+    os.environ[FORCED] = receiver
+    source = PatternSource(*SIZE, FPS, clock)
+    published = VideoPublication(Plan(*SIZE, FPS, KBPS, 50, "libx264", "3.1"), clock, source)
+    sink: VideoSink = Grainy(published)
+    painting = asyncio.get_running_loop().create_task(source.run(sink))
+    async with running_hub() as hub, running_link(hub) as link:
+        node, person = peer_of(link, "node", ice_servers=[]), peer_of(link, "person", ice_servers=[])
+        watcher = Watcher(person)
+        node.add_track(published.track, MediaStream(id="node:x"))
+        await node.join("room")
+        await person.join("room")
+        track = await watcher.track("video")
+        await track.recv()
+        yield track, link
+        await person.close()
+        await node.close()
+    painting.cancel()
+    await asyncio.wait([painting])
+    await published.close()
+
+
+async def measure(report: Report, rounds: int, seconds: float, lossy_s: float) -> None:
+    clock = SystemClock()
+    delays: dict[str, list[float]] = {"own": [], "stock": []}
+    for _ in range(rounds):
+        for receiver, found in delays.items():
+            async with viewer(receiver, clock) as (track, _):
+                found += (await watch(track, seconds, clock)).delays_s
+    for receiver, found in delays.items():
+        report.add(f"{receiver}: capture to decoded, p50", median(found) * 1000, "ms")
+        report.add(f"{receiver}: capture to decoded, p95", sorted(found)[len(found) * 95 // 100] * 1000, "ms")
+    for receiver in delays:
+        async with viewer(receiver, clock) as (track, link):
+            link.set(**LOSSY)
+            seen = await watch(track, lossy_s, clock)
+        freezes = [gap for gap in seen.gaps if gap > FREEZE_S]
+        note = f"5 % loss and 1 % late both ways, 10 ms each way, {lossy_s:g} s"
+        report.add(f"{receiver}: freezes above {FREEZE_S * 1000:g} ms", len(freezes), "", note)
+        report.add(f"{receiver}: frozen", sum(freezes), "s")
+        report.add(f"{receiver}: longest gap", max(seen.gaps) * 1000, "ms")
+        report.add(f"{receiver}: pictures", len(seen.times) / lossy_s, "fps")
+        report.add(f"{receiver}: unreadable pictures", seen.unreadable)
+
+
+def main(argv: Sequence[str]) -> int:
+    args = words("receive", __doc__ or "").parse_args(argv)
+    report = Report("receive")
+    before = os.environ.get(FORCED)
+    try:
+        asyncio.run(measure(report, 1, 1.0, 2.0) if args.quick else measure(report, 5, 6.0, 35.0))
+    finally:
+        os.environ.pop(FORCED, None)
+        if before is not None:
+            os.environ[FORCED] = before
+    present(report, args.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
