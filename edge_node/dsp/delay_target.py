@@ -30,13 +30,17 @@ class DelayTarget:
         self._transit_ms: float | None = None
         self._jitter_ms = (START_MS - BASE_MS) / PER_JITTER
         self._packets = 0
-        self._held_ms = START_MS
+        self._held_ms = MIN_MS
+        self._first_ms = START_MS
+        """What the first packets ask for: too few to be remembered."""
         self._eased_at: float | None = None
 
     @property
     def ms(self) -> float:
         """The target, MIN_MS to MAX_MS."""
-        return min(MAX_MS, max(self._floor_ms(), self._held_ms))
+        if self._packets >= TRUSTED_PACKETS:
+            return self._held_ms
+        return min(MAX_MS, max(START_MS, self._first_ms, self._held_ms))
 
     @property
     def samples(self) -> int:
@@ -51,7 +55,10 @@ class DelayTarget:
             self._jitter_ms += (deviation_ms - self._jitter_ms) / min(PRIOR_PACKETS + self._packets, MEMORY_PACKETS)
         self._transit_ms = transit_ms
         wanted_ms = min(MAX_MS, BASE_MS + PER_JITTER * self._jitter_ms)
-        self._held_ms = max(wanted_ms, self._held_ms)
+        if self._packets >= TRUSTED_PACKETS:
+            self._held_ms = max(wanted_ms, self._held_ms)
+        else:
+            self._first_ms = wanted_ms
 
     def late(self, by_ms: float) -> None:
         """A packet came too late for the sound held: hold more from now on."""
@@ -66,6 +73,3 @@ class DelayTarget:
     def restart(self) -> None:
         """Timestamps start over; the network is the same."""
         self._transit_ms = None
-
-    def _floor_ms(self) -> float:
-        return MIN_MS if self._packets >= TRUSTED_PACKETS else START_MS
