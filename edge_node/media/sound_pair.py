@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 Sink = Callable[[Pcm], None]
 SETTLE_S = 0.03
 """Both halves are usually asked for within this time, and each opening takes a process."""
+REJOIN_S = 20.0
+"""After a refusal both together are tried again so much later, then after twice as long each time: it is heard."""
+MAX_REJOIN_S = 3600.0
 
 
 class Echo(Protocol):
@@ -61,6 +64,8 @@ class SoundPair:
         self._apart = False
         self._joinable = False
         """Whether another try to open both together makes sense: something has come or gone since the last."""
+        self._rejoin_s = REJOIN_S
+        self._rejoin: asyncio.TimerHandle | None = None
         self._turn = asyncio.Lock()
         self._tasks = TaskGroup("sound")
         self.microphone = PairMicrophone(self, microphone)
@@ -100,6 +105,8 @@ class SoundPair:
     def _wanted(self) -> set[Direction]:
         if len(self._halves) < 2:
             self._apart &= bool(self._halves)
+            if not self._apart and self._rejoin is not None:
+                self._rejoin.cancel()
         if len(self._halves) == 2 and not self._apart:
             return {"duplex"}
         return set(self._halves)
@@ -132,7 +139,19 @@ class SoundPair:
         else:
             log.info("no common stream for microphone and speaker (%s): each gets one of its own", err)
             self._apart, self._joinable = True, False
+            self._rejoin = asyncio.get_running_loop().call_later(self._rejoin_s, self._try_again)
+            self._rejoin_s = min(2.0 * self._rejoin_s, MAX_REJOIN_S)
             self._tasks.spawn(self._arrange(), "apart")
+
+    def _try_again(self) -> None:
+        self._joinable = True
+        self._join()
+
+    def _join(self) -> None:
+        """Tries both together again, as soon as both work by themselves."""
+        if self._joinable and self._apart and self._alive == {"input", "output"}:
+            self._apart = False
+            self._tasks.spawn(self._arrange(), "join")
 
     def _fail(self, err: Exception, *directions: Direction) -> None:
         for direction in directions:
@@ -145,9 +164,10 @@ class SoundPair:
         if direction not in self._streams:
             return
         self._alive.add(direction)
-        if self._apart and self._joinable and self._alive == {"input", "output"}:
-            self._apart = False
-            self._tasks.spawn(self._arrange(), "join")
+        if direction == "duplex":
+            self._rejoin_s = REJOIN_S
+        else:
+            self._join()
 
     def route(self, direction: Direction, sink: Sink | None, captured: Pcm | None, played: Pcm | None) -> None:
         """Takes a stream's pair of blocks where they belong; from the stream's thread."""

@@ -138,6 +138,14 @@ class PulseLab:
             feeder.wait(START_S)
         self._feeders.clear()
 
+    def loop_speaker_into_mic(self, delay_ms: int = 40) -> None:
+        """From now on the microphone hears what the speaker plays, about delay_ms later."""
+        subprocess.run(
+            ["pactl", "load-module", "module-loopback", "source=speaker.monitor", "sink=mic", "adjust_time=0",
+             f"latency_msec={delay_ms}", "rate=48000", "channels=1", "format=s16le"],
+            env=self.env, capture_output=True, timeout=START_S, check=True,
+        )  # fmt: skip
+
     def record_speaker(self, duration_s: float) -> Pcm:
         """What the speaker plays during the next duration_s seconds: mono, 48 kHz. Blocks that long."""
         wanted = int(duration_s * RATE) * 2

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -37,6 +38,13 @@ def main(behaviour: str, direction: str) -> None:
             tell({"failed": "Device unavailable"})
         case "loop" | "late" | "xruns":
             loop(behaviour, direction)
+        case "refuses-once":
+            marker = Path(direction)
+            if sys.argv[3] == "duplex" and not marker.exists():
+                marker.touch()
+                tell({"failed": "Device unavailable"})
+            else:
+                loop(behaviour, sys.argv[3])
         case "apart" if direction == "duplex":
             tell({"failed": "Illegal combination of I/O devices"})
         case _:
@@ -55,14 +63,14 @@ def loop(behaviour: str, direction: str) -> None:
     while True:
         number += 1
         late = behaviour == "late" and number % 10 == 0
-        block = bytes(size) if late else sys.stdin.buffer.read(size)
+        block = bytes(size) if late or direction == "input" else sys.stdin.buffer.read(size)
         if len(block) < size:
             return
         played += not late
         os.write(
             1,
             HEADER.pack(LATE * late + XRUN * (behaviour == "xruns"), played & 0xFFFF)
-            + (heard if direction == "duplex" else b""),
+            + (b"" if direction == "output" else heard),
         )
         heard = block
         time.sleep(0.001)  # ten times as fast as a card

@@ -1,0 +1,197 @@
+"""Microphone and speaker together where they can, apart where they must, and whatever one of them does."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_node.dsp.pcm import Pcm, silence
+from edge_node.errors import DeviceLost, DeviceMissing
+from edge_node.media import sound_pair, sound_stream, soundcard
+from edge_node.media.echo.control import EchoControl
+from edge_node.media.echo.livekit_apm import LivekitCanceller
+from edge_node.media.sound_pair import SoundPair
+from edge_node.ports import BLOCK_FRAMES
+from tests.support.pulse import PulseLab, pulse_lab
+from tests.support.room import blocks, power_db, samples, speech
+from tests.support.sound_checks import running
+from tests.support.waiting import eventually
+
+
+def fake(behaviour: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "tests.support.sound_worker_fake", behaviour)
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseLab]:
+    with pulse_lab() as lab:
+        for name, value in lab.env.items():
+            monkeypatch.setenv(name, value)
+        yield lab
+
+
+def listeners(lab: PulseLab) -> int:
+    """How many programs hold the microphone open, as the sound daemon sees it."""
+    listed = subprocess.run(
+        ["pactl", "list", "short", "source-outputs"], env=lab.env, capture_output=True, timeout=10, check=True
+    )
+    return len(listed.stdout.splitlines())
+
+
+async def test_pairs_are_exact_even_when_this_process_is_late() -> None:
+    """The fake card hears what it played one callback ago, silence where it got nothing in time."""
+    pairs: list[tuple[Pcm, Pcm]] = []
+
+    class Watch(EchoControl):
+        def together(self, captured: Pcm, played: Pcm) -> Pcm:
+            pairs.append((captured, played))
+            return captured
+
+    counted = iter(range(1, 100_000))
+    pair = SoundPair(echo=Watch("off"), worker=fake("late"))
+    async with (
+        running(pair.speaker.run(lambda frames: np.full(frames, next(counted) % 30_000, np.int16))),
+        running(pair.microphone.run(lambda pcm: None)),
+    ):
+        await eventually(lambda: len(pairs) >= 200)
+        assert pair.together
+        assert pair.speaker.xruns >= 20
+    known = pairs[:200]
+    assert [int(heard[0]) for heard, _ in known[2:]] == [
+        int(played[0]) if played.any() else int(known[k][1][0]) for k, (_, played) in enumerate(known[1:-1], 1)
+    ]
+    assert sum(not played.any() for _, played in known) == 20
+
+
+async def test_a_card_that_loses_sound_gets_a_larger_buffer() -> None:
+    pair = SoundPair(worker=fake("xruns"))
+    (health,) = pair.health("duplex")
+    assert health.latency.value == soundcard.LATENCY_S
+    async with running(pair.speaker.run(silence)), running(pair.microphone.run(lambda pcm: None)):
+        await eventually(lambda: health.latency.value == sound_stream.DEVICE_STEPS_S[-1])
+        known = pair.microphone.xruns
+        await eventually(lambda: pair.microphone.xruns >= known + 10)
+    assert health.latency.value == sound_stream.DEVICE_STEPS_S[-1], "there is no larger one"
+
+
+async def test_what_a_card_says_of_its_delay_is_not_believed_blindly() -> None:
+    pair = SoundPair(worker=fake("loop"))
+    async with running(pair.speaker.run(silence)), running(pair.microphone.run(lambda pcm: None)):
+        await eventually(lambda: pair.together)
+        assert (pair.microphone.latency_ms, pair.speaker.latency_ms) == (0.0, 20.0)
+    assert pair.microphone.latency_ms is pair.speaker.latency_ms is None
+
+
+async def test_each_half_may_be_used_once() -> None:
+    pair = SoundPair(worker=fake("loop"))
+    async with running(pair.speaker.run(silence)):
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="in use"):
+            await pair.speaker.run(silence)
+
+
+async def test_a_bug_in_a_sink_reaches_its_owner() -> None:
+    def sink(pcm: Pcm) -> None:
+        raise ValueError("bug")
+
+    pair = SoundPair(worker=fake("stalls"))
+    with pytest.raises(ValueError, match="bug"):
+        await pair.microphone.run(sink)
+
+
+async def test_after_a_refusal_both_together_are_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sound_pair, "REJOIN_S", 0.1)
+    marker = tmp_path / "refused"
+    pair = SoundPair(worker=(*fake("refuses-once"), str(marker)))
+    async with running(pair.speaker.run(silence)), running(pair.microphone.run(lambda pcm: None)):
+        await eventually(marker.exists)
+        await eventually(lambda: pair.together)
+
+
+async def test_when_a_common_stream_breaks_both_are_told() -> None:
+    pair = SoundPair(worker=fake("fails"))
+    told = await asyncio.gather(
+        pair.speaker.run(silence), pair.microphone.run(lambda pcm: None), return_exceptions=True
+    )
+    assert [type(err) for err in told] == [DeviceLost, DeviceLost]
+    assert not threading.active_count() > 20
+
+
+@pytest.mark.pulse
+async def test_who_is_missing_is_told_and_the_other_one_works(lab: PulseLab) -> None:
+    asked: list[int] = []
+
+    def pull(frames: int) -> Pcm:
+        asked.append(frames)
+        return silence(frames)
+
+    pair = SoundPair("trumpet", "speaker")
+    async with running(pair.speaker.run(pull)):
+        with pytest.raises(DeviceMissing, match='no microphone "trumpet"'):
+            await pair.microphone.run(lambda pcm: None)
+        known = len(asked)
+        await eventually(lambda: len(asked) > known + 20)
+        assert not pair.together
+
+
+@pytest.mark.pulse
+async def test_a_microphone_that_nobody_runs_is_closed_at_the_device(lab: PulseLab) -> None:
+    """As privacy does it: the sound goes on, and the sound daemon itself says that nobody listens."""
+    asked: list[int] = []
+    heard: list[Pcm] = []
+
+    def pull(frames: int) -> Pcm:
+        asked.append(frames)
+        return silence(frames)
+
+    pair = SoundPair("mic", "speaker")
+    async with running(pair.speaker.run(pull)):
+        async with running(pair.microphone.run(heard.append)):
+            await eventually(lambda: pair.together and len(heard) > 10)
+            assert listeners(lab) == 1
+        assert listeners(lab) == 0
+        known = len(heard), len(asked)
+        await eventually(lambda: len(asked) > known[1] + 30)
+        assert len(heard) == known[0]
+        async with running(pair.microphone.run(heard.append)):
+            await eventually(lambda: pair.together and len(heard) > known[0] + 10)
+
+
+@pytest.mark.pulse
+async def test_hands_free_through_real_devices(lab: PulseLab) -> None:
+    """What the speaker plays is looped into the microphone: it must not be sent."""
+    lab.loop_speaker_into_mic()
+    recorded: list[Pcm] = []
+
+    class Recorded(EchoControl):
+        def together(self, captured: Pcm, played: Pcm) -> Pcm:
+            recorded.append(captured)
+            return super().together(captured, played)
+
+    control = Recorded(make=LivekitCanceller)
+    far = iter(blocks(speech(60.0, 1)))
+    sent: list[Pcm] = []
+    pair = SoundPair("mic", "speaker", echo=control)
+    async with (
+        running(pair.speaker.run(lambda frames: next(far))),
+        running(pair.microphone.run(sent.append)),
+    ):
+        await eventually(lambda: pair.together, 20.0)
+        await eventually(lambda: control.label == "livekit", 40.0)
+        learnt = len(sent)
+        await eventually(lambda: len(sent) >= learnt + 300, 40.0)
+        assert pair.together
+        loss_db = control.return_loss_db
+    heard, left = samples(recorded[: len(sent)]), samples(sent)
+    begin_s, end_s = learnt / 100 + 0.5, len(sent) / 100
+    assert power_db(heard, begin_s, end_s) > -40.0, "the loop works"
+    assert power_db(heard, 0.5, end_s) - power_db(left, 0.5, end_s) >= 30.0
+    assert loss_db is not None and loss_db >= 35.0
+    assert {len(block) for block in sent} == {BLOCK_FRAMES}
