@@ -280,6 +280,8 @@ def test_nothing_at_all_names_all_that_is_needed() -> None:
         ({"node": {"name": "x" * 101}}, "node.name is too long: use at most 100"),
         ({"node": {"name": 3}}, "node.name has to be text: put it in quotes"),
         ({"audio": {"speaker": "test"}}, "only a microphone can be"),
+        ({"audio": {"speaker": "rtsp"}}, "only a microphone can be"),
+        ({"audio": {"microphone": "rtsp"}}, 'audio.microphone is "rtsp" while video.source is "auto": set both'),
         ({"audio": {"microphone": " "}}, "audio.microphone is empty"),
         ({"telemetry": {"channel": "_system/x"}}, "the service keeps for itself"),
         ({"rule": [{"on": "data", "do": "shout"}]}, "rule.0.do is refused: do = 'shout' drives nothing"),

@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import av
 
 from edge_node.dsp.blocks import Blocks
 from edge_node.dsp.level import Meter, dbfs
 from edge_node.dsp.pacing import Pacer
 from edge_node.dsp.pcm import Pcm, silence
 from edge_node.media.opus_encoder import PACKET_FRAMES, OpusEncoder
-from edge_node.media.views import FanoutTrack
+from edge_node.media.opus_packet import OpusPacket
+from edge_node.media.views import AUDIO_TIME_BASE, FanoutTrack
 from edge_node.ports import SAMPLE_RATE, Clock
+
+if TYPE_CHECKING:
+    from edge_node.media.packet_queue import Packet
 
 PACKET_S = PACKET_FRAMES / SAMPLE_RATE
 MAX_WAITING = 5
@@ -50,10 +58,11 @@ class AudioPublication:
         self._blocks = Blocks(PACKET_FRAMES)
         self._meter = Meter()
         self._heard_at: float | None = None
+        self._coded_at: float | None = None
         self._lock = threading.Lock()
-        self._waiting: deque[Pcm] = deque()
+        self._waiting: deque[Pcm | OpusPacket] = deque()
         self._lost = 0
-        """Packets dropped and not yet accounted for in the timestamps."""
+        """Frames dropped and not yet accounted for in the timestamps."""
         self._wake = asyncio.Event()
         self._open = True
         self._muted = False
@@ -75,6 +84,12 @@ class AudioPublication:
             return None
         return self._meter.dbfs
 
+    @property
+    def heard(self) -> bool:
+        """The microphone gives sound; what comes coded has no level."""
+        now, times = self._clock.monotonic(), (self._heard_at, self._coded_at)
+        return any(at is not None and now - at <= HEARD_S for at in times)
+
     def set_open(self, is_open: bool) -> None:
         """Shut, the track carries silence (publish = "call", outside a call)."""
         self._open = is_open
@@ -91,14 +106,20 @@ class AudioPublication:
         self._heard_at = self._clock.monotonic()
         self._meter.feed(pcm)
         packets = self._blocks.push(pcm)
-        if not packets:
-            return
+        if packets:
+            self._queue(packets)
+
+    def opus(self, packet: OpusPacket) -> None:
+        """The next packet of a microphone that encodes by itself; goes out untouched. Otherwise like block()."""
+        self._coded_at = self._clock.monotonic()
+        self._queue([packet])
+
+    def _queue(self, packets: Sequence[Pcm | OpusPacket]) -> None:
         with self._lock:
             self._waiting.extend(packets)
             while len(self._waiting) > MAX_WAITING:
-                self._waiting.popleft()
+                self._lost += frames_of(self._waiting.popleft())
                 self._dropped += 1
-                self._lost += 1
         try:
             self._loop.call_soon_threadsafe(self._wake.set)
         except RuntimeError:  # the loop is closed: nobody is left to listen
@@ -136,17 +157,34 @@ class AudioPublication:
         self._wake.clear()
         return True
 
-    def _take(self) -> Pcm | None:
+    def _take(self) -> Pcm | OpusPacket | None:
         with self._lock:
-            self._pts += self._lost * PACKET_FRAMES
+            self._pts += self._lost
             self._lost = 0
             return self._waiting.popleft() if self._waiting else None
 
-    def _send(self, pcm: Pcm | None) -> None:
+    def _send(self, taken: Pcm | OpusPacket | None) -> None:
         self._packets += 1
-        self._silent += pcm is None
-        if pcm is None or self._muted or not self._open:
-            pcm = silence(PACKET_FRAMES)
+        self._silent += taken is None
+        frames = PACKET_FRAMES if taken is None else frames_of(taken)
+        if taken is None or self._muted or not self._open:
+            taken = silence(PACKET_FRAMES)
         if self._track.viewers:
-            self._track.deliver(self._encoder.encode(pcm, self._pts), True, PACKET_S, round(dbfs(pcm)))
-        self._pts += PACKET_FRAMES
+            if isinstance(taken, OpusPacket):
+                self._track.deliver(_packet(taken, self._pts), True, frames / SAMPLE_RATE)
+            else:
+                self._track.deliver(self._encoder.encode(taken, self._pts), True, PACKET_S, round(dbfs(taken)))
+        self._pts += frames
+
+
+def frames_of(taken: Pcm | OpusPacket) -> int:
+    """How long it lasts, in samples at SAMPLE_RATE."""
+    return taken.frames if isinstance(taken, OpusPacket) else len(taken)
+
+
+def _packet(opus: OpusPacket, pts: int) -> Packet:
+    packet: Packet = av.Packet(opus.data)
+    packet.time_base = AUDIO_TIME_BASE
+    packet.pts = packet.dts = pts
+    packet.is_keyframe = True
+    return packet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from edge_node.devices.pins import ButtonSpec, LedSpec, RelaySpec, Wiring
 from edge_node.devices.profiles import Profile, load_profile
 from edge_node.encode_plan.daylight import DaylightRule, Light
 from edge_node.encode_plan.limits import board_limits
-from edge_node.encode_plan.plan import Source
+from edge_node.encode_plan.plan import Plan, Refusal, Source
 from edge_node.errors import SettingsError
 from edge_node.host.identity import board_model
 from edge_node.host.probes import LinuxProbe
@@ -29,6 +30,7 @@ from edge_node.media.audio_publication import AudioPublication
 from edge_node.media.auto_source import AutoSource, Choice
 from edge_node.media.camera_source import CameraSource
 from edge_node.media.echo.control import EchoControl
+from edge_node.media.encoders.calibration import Calibration
 from edge_node.media.encoders.cards import offered_cards
 from edge_node.media.file_source import FileSource
 from edge_node.media.looks import Looks
@@ -38,6 +40,7 @@ from edge_node.media.pattern import PatternSource
 from edge_node.media.playback import Playback
 from edge_node.media.prompts import Prompts
 from edge_node.media.rtsp.source import RtspSource
+from edge_node.media.rtsp_microphone import RtspMicrophone
 from edge_node.media.sound_pair import SoundPair
 from edge_node.media.speaker import CardSpeaker, WavSpeaker
 from edge_node.media.v4l2_source import V4l2Source
@@ -62,6 +65,8 @@ from edge_node.realtime.peer import MeteredPeer
 from edge_node.realtime.streams import MediaStream
 from edge_node.settings import Settings
 from edge_node.version import __version__
+
+log = logging.getLogger(__name__)
 
 RECONNECT = ReconnectOptions(initial_delay=0.3, max_delay=2.0, max_attempts=float("inf"))
 """A node is whole again soon after its hub is; there is no crowd of clients on one door."""
@@ -99,14 +104,15 @@ def check(settings: Settings) -> None:
 
 def real_devices(settings: Settings, clock: Clock) -> Devices:
     """The devices that the settings name."""
-    microphone, speaker = _microphone(settings.audio.microphone), _speaker(settings.audio.speaker)
+    camera = _camera(settings, clock)
+    microphone, speaker = _microphone(settings.audio.microphone, camera, clock), _speaker(settings.audio.speaker)
     echo = None
     if isinstance(microphone, CardMicrophone) and isinstance(speaker, CardSpeaker):
         echo = EchoControl(settings.audio.echo_cancel)
         pair = SoundPair(microphone.label, speaker.label, echo=echo)
         microphone, speaker = pair.microphone, pair.speaker
     return Devices(
-        camera=_camera(settings, clock),
+        camera=camera,
         microphone=microphone,
         speaker=speaker,
         echo=echo,
@@ -156,7 +162,7 @@ def _camera(settings: Settings, clock: Clock) -> VideoSource | None:
         case "v4l2":
             return v4l2(video.device)
         case "rtsp":
-            return RtspSource(str(video.url))
+            return RtspSource(str(video.url), sound=settings.audio.microphone == "rtsp")
         case "file":
             return FileSource(Path(str(video.file)), clock)
         case "test":
@@ -164,11 +170,14 @@ def _camera(settings: Settings, clock: Clock) -> VideoSource | None:
             return PatternSource(chosen.width_px, chosen.height_px, chosen.fps, clock)
 
 
-def _microphone(name: str) -> AudioSource | None:
+def _microphone(name: str, camera: VideoSource | None, clock: Clock) -> AudioSource | None:
     kind, _, path = name.partition(":")
     match kind:
         case "none":
             return None
+        case "rtsp":
+            assert isinstance(camera, RtspSource), "the settings make sure of it"
+            return RtspMicrophone(camera, clock)
         case "test":
             return ToneMicrophone()
         case "file":
@@ -268,8 +277,13 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
     planner = video_planner(settings)
     # What the source turns out to give, the keeper learns from its first pictures.
     overlay = Overlay(settings.video.overlay, settings.node.name, clock) if settings.video.overlay else None
-    video = VideoPublication(planner.plan(Source.RAW), clock, devices.camera, decorate=overlay)
+    first = planner.plan(Source.RAW)
+    video = VideoPublication(
+        first, clock, devices.camera, decorate=overlay, vp8_plan=_vp8_plan(planner, first), judge=planner.undecodable
+    )
     audio = AudioPublication(clock)
+    if isinstance(devices.microphone, RtspMicrophone):
+        devices.microphone.on_opus = audio.opus
     spoken = settings.audio.prompts
     playback = Playback(clock, prompts_db=spoken.volume_db)
     prompts = Prompts({moment: getattr(spoken, moment) for moment in MOMENTS}, spoken.language)
@@ -336,13 +350,7 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
             outputs=outputs,
             publishing=publishing,
             readings=MediaReadings(
-                video,
-                audio,
-                playback,
-                devices.microphone,
-                devices.speaker,
-                devices.echo,
-                lambda: privacy.on,
+                video, audio, playback, devices.microphone, devices.speaker, devices.echo, lambda: privacy.on,
                 looks.own_views,
             ),
             probe=devices.probe,
@@ -355,7 +363,7 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
                 *([Part("clips", looks.clips.run)] if looks.clips is not None else []),
                 *([background_part("prompts", prompts.run)] if prompts.slow else []),
                 *(
-                    [background_part("plan", PlanKeeper(planner, video, devices.probe, clock).run)]
+                    [background_part("plan", _plan_keeper(planner, video, devices, clock).run)]
                     if devices.camera is not None
                     else []
                 ),
@@ -368,6 +376,12 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
     return node
 
 
+def _plan_keeper(planner: Planner, video: VideoPublication, devices: Devices, clock: Clock) -> PlanKeeper:
+    """Without a place to remember it, nothing is measured: the board's profile counts."""
+    calibrate = Calibration(devices.state_dir) if devices.state_dir is not None else None
+    return PlanKeeper(planner, video, devices.probe, clock, calibrate)
+
+
 def _light_keeper(settings: Settings, devices: Devices, clock: Clock, outputs: NodeOutputs) -> LightKeeper:
     day = settings.daylight
     led = day.led
@@ -378,6 +392,14 @@ def _light_keeper(settings: Settings, devices: Devices, clock: Clock, outputs: N
         getattr(devices.camera, "set_controls", None),
         (lambda night: outputs.light(led, night)) if led is not None else lambda night: None,
     )
+
+
+def _vp8_plan(planner: Planner, running: Plan) -> Plan | None:
+    chosen = planner.vp8(running)
+    if isinstance(chosen, Refusal):
+        log.warning("viewers without H.264 get no pictures: %s", chosen.reason)
+        return None
+    return chosen
 
 
 def _parts(
@@ -414,5 +436,10 @@ def description(settings: Settings) -> Mapping[str, Any]:
         },
         doors=doors(settings),
         buttons=[button.name for button in settings.gpio.button],
-        capabilities={"call": True, "door": bool(doors(settings)), "signature": settings.door.require_signature},
+        capabilities={
+            "call": True,
+            "door": bool(doors(settings)),
+            "signature": settings.door.require_signature,
+            "snapshot": settings.video.source != "none",
+        },
     )

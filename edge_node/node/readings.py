@@ -67,7 +67,7 @@ class MediaReadings:
             return "off"
         if self._audio.muted:
             return PRIVATE
-        return "live" if self._microphone is None or self._audio.level_dbfs is not None else "stalled"
+        return "live" if self._microphone is None or self._audio.heard else "stalled"
 
     def _xruns(self) -> int:
         return sum(int(getattr(device, "xruns", 0)) for device in (self._microphone, self._speaker))

@@ -77,14 +77,14 @@ def overlay(value: str) -> str:
 
 
 def microphone(value: str) -> str:
-    """A device name, or `none`, `test`, `file:PATH`."""
+    """A device name, or `none`, `test`, `file:PATH`, `rtsp`."""
     return _sound(value)
 
 
 def speaker(value: str) -> str:
     """A device name, or `none`, `file:PATH`."""
-    if value == "test":
-        raise ValueError('is "test", which only a microphone can be: write "default", "none" or "file:PATH"')
+    if value in ("test", "rtsp"):
+        raise ValueError(f'is "{value}", which only a microphone can be: write "default", "none" or "file:PATH"')
     return _sound(value)
 
 

@@ -130,7 +130,8 @@ class AudioSettings(Section):
     """`[audio]`: what is heard."""
 
     microphone: Annotated[str, AfterValidator(checks.microphone)] = Field(
-        default="default", description='an ALSA/PortAudio device, "none", "test" (a tone) or "file:PATH"'
+        default="default",
+        description='an ALSA/PortAudio device, "none", "test" (a tone), "file:PATH" or "rtsp" (that of the camera)',
     )
     speaker: Annotated[str, AfterValidator(checks.speaker)] = Field(
         default="default", description='an ALSA/PortAudio device, "none" or "file:PATH" (a WAV of what was played)'
@@ -304,7 +305,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
-        return Problems.check(self, list(rule_problems(self)))
+        problems = list(rule_problems(self))
+        if self.audio.microphone == "rtsp" and self.video.source != "rtsp":
+            reason = f'is "rtsp" while video.source is "{self.video.source}": set both to "rtsp", or name a device'
+            problems.append(Problem("audio.microphone", reason))
+        return Problems.check(self, problems)
 
     def explain(self) -> list[tuple[str, str, str]]:
         """(key, value with secrets masked, origin) of every setting, in the order of the tree."""
