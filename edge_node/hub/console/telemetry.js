@@ -56,6 +56,7 @@ const DEGRADED = {
 
 /** What is wrong at the node, in one sentence; "" when nothing is. */
 export function degradedText(sample) {
+	if (sample?.video === "private") return "Switched off there.";
 	if (!sample?.degraded.length) return "";
 	const [first] = sample.degraded;
 	const [part, ...why] = first.split(/:\s*/);

@@ -41,6 +41,7 @@ test("a sample is digested, whatever is missing or null", () => {
   assert.equal(bare.fps, null);
   assert.equal(bare.rttMs, null);
   assert.equal(degradedText(bare), "");
+  assert.match(degradedText(digest({ ...SAMPLE, video: { state: "private" } }, 5)), /Switched off/);
   for (const other of [null, 3, {}, { type: "telemetry" }, { type: "x", node: "n" }]) assert.equal(digest(other, 5), null);
 });
 
