@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from edge_node.encode_plan import rules
+from edge_node.encode_plan import decode, rules
 from edge_node.encode_plan.limits import BoardLimits, EncoderLimits
 
 MIN_WIDTH_PX, MIN_HEIGHT_PX = 160, 96
@@ -16,9 +16,9 @@ MIN_FPS = 5
 # FFmpeg's V4L2 encoder copies pictures line by line as if they were as wide as the firmware's buffer.
 COPIED_ALIGN_PX = 64
 # CPU per picture in units of x264 ultrafast: 1280x720 at 30/s and 2 Mbit/s on x86-64 took 3.63 ms with ultrafast, 5.20
-# with superfast, 8.34 with aiortc's VP8 settings; decoding H.264 took 0.98 to 1.31.
+# with superfast, 8.34 with aiortc's VP8 settings.
 PRESET_COST = {"ultrafast": 1.0, "superfast": 1.43}
-VP8_COST, DECODE_COST = 2.3, 0.35
+VP8_COST, DECODE_COST = 2.3, decode.COST["h264"]
 VP8_MIN_KBPS = 100
 
 

@@ -85,7 +85,7 @@ def test_what_has_to_be_decoded_first_takes_its_time() -> None:
     foreign = Wish(1920, 1080, 30, 4000, Source.FOREIGN)
     assert planned(PLAIN, foreign).fps == 30
     alone = BoardLimits(None, replace(SOFTWARE, parallel=1))
-    assert (planned(alone, foreign).fps, planned(alone, foreign).limited_by) == (19, "encoder")
+    assert (planned(alone, foreign).fps, planned(alone, foreign).limited_by) == (15, "encoder")
     for board in (ZERO, CAMERA):
         assert "without B-frames" in refused(plan(board, foreign))
 
