@@ -48,11 +48,6 @@ def shared_rate(asked_kbps: Sequence[int]) -> SharedRate:
     return SharedRate(asked_kbps[order[cut]], frozenset(order[:cut]))
 
 
-def shared_kbps(asked_kbps: Sequence[int]) -> int:
-    """The rate of shared_rate()."""
-    return shared_rate(asked_kbps).kbps
-
-
 class LossEstimate:
     """What a path seems to carry by its receiver reports, for the seconds before the viewer's own estimate comes."""
 

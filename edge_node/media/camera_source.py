@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from edge_node.encode_plan.plan import Plan
-from edge_node.encode_plan.rules import profile_option
+from edge_node.encode_plan.rules import profile_option, repeats_parameter_sets
 from edge_node.errors import DeviceMissing, SourceLost
 from edge_node.media import h264
 from edge_node.media.source_thread import run_in_thread
@@ -213,7 +213,7 @@ def make_encoder(encoder_class: Any, plan: Plan) -> Any:
     asked = IPERIOD_ASKED_S if hasattr(encoder_class, "force_key_frame") else IPERIOD_S
     wishes = {
         "bitrate": plan.max_kbps * 1000,
-        "repeat": True,  # SPS and PPS with every keyframe
+        "repeat": repeats_parameter_sets(plan.encoder),
         "iperiod": asked * plan.fps,
         "framerate": plan.fps,
         "profile": profile_option(plan.encoder, plan.profile),

@@ -17,7 +17,6 @@ from edge_node.encode_plan.bitrate import (
     BitrateControl,
     LossEstimate,
     SharedRate,
-    shared_kbps,
     shared_rate,
 )
 
@@ -88,7 +87,6 @@ def test_a_high_ceiling_starts_low_all_the_same() -> None:
 )
 def test_one_viewers_dip_is_not_everybodys(asked: list[int], kbps: int, behind: list[int]) -> None:
     assert shared_rate(asked) == SharedRate(kbps, frozenset(behind))
-    assert shared_kbps(asked) == kbps
 
 
 @given(st.lists(st.integers(10, 10_000), min_size=1, max_size=20))
