@@ -108,7 +108,7 @@ class ViewableTrack(Protocol):
     """An outgoing track that many peers watch at once at the price of one encode.
 
     `subscribe(mime_type)` gives one more view: an aiortc MediaStreamTrack whose recv() returns coded av.Packet objects
-    and which is itself a Demand; its stop() ends the view.
+    and which is itself a Demand; its stop() ends the view. A track of H.264 may tell its `level_idc` (0: not known).
     """
 
     kind: str

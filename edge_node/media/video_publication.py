@@ -128,6 +128,7 @@ class VideoPublication:
         self._arrived = RateMeter()
         self._sent = RateMeter()
         self._keyframes = 0
+        self._name_level()
         self._vp8: Vp8Branch | None = None
         if vp8_plan is not None:
             self._vp8 = Vp8Branch(
@@ -196,6 +197,7 @@ class VideoPublication:
         """Another plan, for instance because the board is hot."""
         if plan != self._plan:
             self._plan = plan
+            self._name_level()
             if self._encoder is not None:
                 self._encoder.set_plan(plan)
         if isinstance(self.source, Replanned):  # also when nothing changed: it may have begun anew
@@ -265,7 +267,8 @@ class VideoPublication:
         now = self._clock.monotonic()
         self._transcoding = transcoding
         if self._last_picture_at is None or coded != self._coded:
-            self._coded = coded
+            self._coded, self._sps = coded, None
+            self._name_level()
             self.track.keep_group(coded and (self.source is None or self.source.demand is None))
             self._on_loop(self._kind_changed)
         self._last_picture_at = now
@@ -307,12 +310,17 @@ class VideoPublication:
             self._keyframes += keyframe
         self.track.deliver_threadsafe(packet, keyframe, duration_s)
 
+    def _name_level(self) -> None:
+        if not self._coded:  # the stream says its own
+            self.track.level_idc = int(self._plan.level.replace(".", ""))
+
     def _read_size(self, data: bytes) -> None:
         sps = h264.parameter_sets(data).get(h264.NAL_SPS)
         if sps is not None and sps != self._sps:
             self._sps = sps
             sequence = h264.parse_sps(sps)
             self._size = None if sequence is None else (sequence.width_px, sequence.height_px)
+            self.track.level_idc = 0 if sequence is None else sequence.level_idc
 
     # Demand, on the loop
 

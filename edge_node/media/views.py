@@ -206,6 +206,8 @@ class FanoutTrack:
         self.id = str(uuid.uuid4())
         self.alternatives: tuple[FanoutTrack, ...] = ()
         """The same pictures in other codecs, for the viewers that cannot take this one."""
+        self.level_idc = 0
+        """Of H.264, 31 for level 3.1; 0 while it is not known."""
         self.demand = demand
         self.on_viewers_changed = on_viewers_changed
         self.on_keyframe: Callable[[], None] | None = None

@@ -15,6 +15,9 @@ _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 _EXTMAP = re.compile(r"^a=extmap:(\d{1,5})((?:/\S+)?) (\S+)(.*)$")
 _RTPMAP = re.compile(r"^a=rtpmap:(\d{1,5}) (\S+)$")
 _PER_FORMAT = re.compile(r"^a=(rtpmap|fmtp|rtcp-fb):(\d{1,5}) (.*)$")
+_WITHOUT_LEVEL = len("profile-level-id=42e0")
+_LEVELS = (32, 40, 41, 42, 50, 51, 52)  # ITU-T H.264 table A-1, above 3.1
+_H264 = re.compile(r"(profile-level-id=42(?:00|e0))1f", re.IGNORECASE)
 _APT = re.compile(r"\bapt=(\d{1,5})(?!\d)")
 # Ids that libwebrtc does not give to something else, whether it describes sound or pictures first (seen in Chromium
 # 156). With others it cannot offer media of its own after a glare: "codec collision for header extension id".
@@ -228,6 +231,11 @@ def pin(offer: str, negotiated: Sequence[str] = ()) -> str:
     return join(session, [_pin_types(_pin_extensions(lines, extensions), types) for lines in sections])
 
 
+def with_level(sdp: str, level_idc: int) -> str:
+    """A description whose baseline H.264 names this level instead of 3.1 (RFC 6184 section 8.1), if it is higher."""
+    return _H264.sub(rf"\g<1>{level_idc:02x}", sdp) if level_idc in _LEVELS else sdp
+
+
 def _all_lines(descriptions: Sequence[str]) -> Iterable[tuple[str, str]]:
     for text in descriptions:
         for lines in split(text)[1]:
@@ -261,14 +269,14 @@ def _pin_extensions(lines: Sequence[str], ids: dict[str, int]) -> list[str]:
 
 
 def _codec_keys(lines: Sequence[tuple[str, str]]) -> dict[int, str]:
-    """Payload type → what it means: codec, clock, and what sets it apart (H.264 profile and mode)."""
+    """Payload type → what it means: codec, clock, and what sets it apart (H.264 profile, without level, and mode)."""
     names: dict[int, str] = {}
     detail: dict[int, str] = {}
     for kind, line in lines:
         if m := _RTPMAP.match(line):
             names.setdefault(int(m[1]), f"{kind}/{m[2].lower()}")
         elif (m := _PER_FORMAT.match(line)) and m[1] == "fmtp":
-            words = sorted(w.strip().lower() for w in m[3].split(";"))
+            words = sorted(w.strip().lower()[:_WITHOUT_LEVEL] for w in m[3].split(";"))
             detail.setdefault(int(m[2]), ";".join(w for w in words if w.startswith(("profile-", "packetization-"))))
     return {pt: f"{name} {detail.get(pt, '')}" for pt, name in names.items() if "/rtx/" not in name}
 

@@ -254,6 +254,7 @@ class PeerLink:
 
     async def _set_local(self, kind: str, sdp: str) -> str:
         self._ice()
+        sdp = text.with_level(sdp, max((o.outgoing.level() for o in self.outlets if o.outgoing is not None), default=0))
         await self.pc.setLocalDescription(RTCSessionDescription(sdp=sdp, type=kind))
         local = self.pc.localDescription.sdp
         return text.more_to_come(local) if self.gathering else local

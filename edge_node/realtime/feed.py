@@ -34,7 +34,7 @@ class Outgoing:
 
     `mime_types` is set for coded tracks: what the sender may negotiate, the best first. `open(codec)` starts one
     reading of the track. `has_metadata`: the other side was told something about this id. `prefers`: the MIME type that
-    is sent if the other side takes it.
+    is sent if the other side takes it. `level()`: the H.264 level_idc of the pictures, 0 while that is not known.
     """
 
     id: str
@@ -44,6 +44,7 @@ class Outgoing:
     mime_types: tuple[str, ...] = ()
     has_metadata: bool = False
     prefers: str | None = None
+    level: Callable[[], int] = int
 
 
 class Tap:

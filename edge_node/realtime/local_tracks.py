@@ -144,7 +144,10 @@ class LocalTracks:
     def _entry(self, track: Any, stream: MediaStream | None, metadata: StreamMetadata | None) -> LocalTrack:
         stream_id, told = None if stream is None else stream.id, metadata is not None
         if isinstance(track, ViewableTrack):
-            out = Outgoing(track.id, track.kind, partial(Packed, track), stream_id, tuple(track.mime_types), told)
+            out = Outgoing(
+                track.id, track.kind, partial(Packed, track), stream_id, tuple(track.mime_types), told,
+                level=lambda: getattr(track, "level_idc", 0),
+            )  # fmt: skip
         elif isinstance(track, MediaStreamTrack):
             view = partial(relay_of(track).view, max_kbps=self._policy.max_kbps(track.kind))
             prefers = self._policy.prefers(track.kind)

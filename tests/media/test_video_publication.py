@@ -372,3 +372,16 @@ async def test_the_test_picture_from_end_to_end() -> None:
             assert len(indexes) == len(seen)
             assert indexes == sorted(set(indexes))
         assert published.stats().source == "test"
+
+
+async def test_the_level_of_what_flows_is_known() -> None:
+    async with publication(StubSource("rtsp"), plan=replace(PLAN, level="4.0")) as published:
+        published.picture(painted(1)[0], 0.0)
+        assert published.track.level_idc == 40
+        published.set_plan(replace(PLAN, level="4.1"))
+        assert published.track.level_idc == 41
+        give(published, UNITS[:1])
+        sequence = h264.parse_sps(h264.parameter_sets(UNITS[0].data)[h264.NAL_SPS])
+        assert sequence is not None and published.track.level_idc == sequence.level_idc
+        published.set_plan(replace(PLAN, level="4.2"))
+        assert published.track.level_idc == sequence.level_idc

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,7 +31,9 @@ def sees(viewer: Child, after: float) -> Any:
 @pytest.mark.parametrize("coded", [True, False], ids=["handed through", "encoded here"])
 async def test_two_of_them_share_one_encoder_and_disturb_nobody(coded: bool) -> None:
     async with running_hub() as hub, AsyncExitStack() as stack:
-        published = VideoPublication(PLAN, SystemClock(), StubSource("rtsp" if coded else "test"), vp8_plan=VP8_PLAN)
+        published = VideoPublication(
+            replace(PLAN, level="4.0"), SystemClock(), StubSource("rtsp" if coded else "test"), vp8_plan=VP8_PLAN
+        )
         stack.push_async_callback(published.close)
         await stack.enter_async_context(playing(published, coded))
         node = peer_of(hub, "node")
@@ -49,6 +52,8 @@ async def test_two_of_them_share_one_encoder_and_disturb_nobody(coded: bool) -> 
         assert branch is not None and branch._encoder is not None
         assert (branch.viewers, branch._encoder.opened, stats.decodes) == (2, 1, int(coded))
         assert stats.encoder == ("passthrough, libvpx" if coded else "libx264, libvpx")
+        if not coded:  # 1080p30 by the plan: more than the level 3.1 that aiortc names
+            assert all("profile-level-id=42e028" in r.pc.localDescription.sdp for r in node.remote_peers)
         codecs = sorted(t._codecs[0].mimeType for r in node.remote_peers for t in r.pc.getTransceivers())
         assert codecs == ["video/H264", "video/VP8", "video/VP8"]
         for viewer in viewers[1:]:

@@ -228,3 +228,20 @@ def test_reading_any_text_is_total(lines: list[str]) -> None:
 def test_a_number_that_int_refuses_is_passed_over(name: str) -> None:
     line = f"a={name}:{'9' * 5000} apt={'9' * 5000}"
     assert sdp.pin(OWN, [REMOTE + line + "\r\n"]) == sdp.pin(OWN, [REMOTE])
+
+
+def test_the_level_of_the_stream_stands_where_3_1_did() -> None:
+    offer = "v=0\r\na=fmtp:99 packetization-mode=1;profile-level-id=42001f\r\na=fmtp:101 profile-level-id=42E01F\r\n"
+    assert sdp.with_level(offer, 40).count("profile-level-id=42") == 2
+    assert "42E028\r\n" in sdp.with_level(offer, 40) and "420028\r\n" in sdp.with_level(offer, 40)
+    assert sdp.with_level(offer, 31) == sdp.with_level(offer, 99) == offer
+    main = "a=fmtp:1 profile-level-id=4d001f\r\n"
+    assert sdp.with_level(main, 42) == main
+
+
+def test_another_level_keeps_its_payload_type() -> None:
+    def offer(level: str, number: int) -> str:
+        section = f"m=video 9 UDP/TLS/RTP/SAVPF {number}\r\na=mid:0\r\na=rtpmap:{number} H264/90000\r\n"
+        return f"v=0\r\n{section}a=fmtp:{number} profile-level-id=42e0{level};packetization-mode=1\r\n"
+
+    assert "SAVPF 120\r\n" in sdp.pin(offer("1f", 99), [offer("28", 120)])
