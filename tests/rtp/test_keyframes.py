@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_node.rtp.keyframes import UNKNOWN, Look, look
+from tests.support.property import patient
 
 SPS, PPS, IDR, SLICE, SEI = b"\x67\x42", b"\x68\xce", b"\x65\x88", b"\x41\x9a", b"\x06\x05"
 
@@ -60,3 +63,10 @@ def test_vp8(payload: bytes, expected: Look) -> None:
 
 def test_others() -> None:
     assert look("AV1", b"\x10\x00") == UNKNOWN
+
+
+@patient
+@given(payload=st.binary(max_size=64), codec=st.sampled_from(("H264", "VP8")))
+def test_rubbish(payload: bytes, codec: str) -> None:
+    for start in (b"", b"\x78", b"\x90", b"\x7c"):
+        assert isinstance(look(codec, start + payload), Look)
