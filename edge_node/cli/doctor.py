@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 
+from edge_node.cli.common import config_or_none
+from edge_node.errors import DeviceLost, DeviceMissing
 from edge_node.host.doctor import Doctor, Finding, Level
+from edge_node.settings import load
 
 MARKS = {Level.OK: "ok", Level.NOTE: "note", Level.PROBLEM: "PROBLEM"}
 COLOURS = {Level.OK: "\033[32m", Level.NOTE: "\033[33m", Level.PROBLEM: "\033[31m"}
@@ -16,11 +21,39 @@ PLAIN = "\033[0m"
 
 def main(args: argparse.Namespace) -> int:
     """Prints what was found; finding problems is success."""
+    if args.audio:
+        return audio(args)
     findings = Doctor().examine()
     if args.json:
         print(json.dumps([as_json(finding) for finding in findings], indent=2))
     else:
         for line in as_lines(findings, colour=sys.stdout.isatty()):
+            print(line)
+    return 0
+
+
+def audio(args: argparse.Namespace) -> int:
+    """Plays a sound, records it, prints what that says. Raises SettingsError for a wrong file."""
+    from edge_node.cli.doctor_audio import AREA, findings
+    from edge_node.media.sound_check import check_sound
+
+    path = config_or_none(args.config)
+    settings = None if path is None else load(path).audio
+    microphone = args.microphone or (settings.microphone if settings else "default")
+    speaker = args.speaker or (settings.speaker if settings else "default")
+    if not args.json:
+        print("You hear a chirp, five seconds of noise and a chirp …", flush=True)
+    measured = None
+    try:
+        checked = asyncio.run(check_sound(microphone, speaker))
+        found, measured = findings(checked), asdict(checked)
+    except (DeviceMissing, DeviceLost) as err:
+        todo = "while the node runs it holds the devices: sudo systemctl stop edge-node"
+        found = [Finding(AREA, Level.PROBLEM, str(err), todo)]
+    if args.json:
+        print(json.dumps({"measured": measured, "findings": [as_json(finding) for finding in found]}, indent=2))
+    else:
+        for line in as_lines(found, colour=sys.stdout.isatty()):
             print(line)
     return 0
 

@@ -160,6 +160,10 @@ def _looks(add: Add) -> None:
 
     doctor = add("doctor", "doctor", "what this machine has for a node, with what to do about the rest")
     doctor.add_argument("--json", action="store_true", help="the findings as JSON")
+    doctor.add_argument("--audio", action="store_true", help="play a sound, record it, say what to change")
+    doctor.add_argument("--microphone", metavar="NAME", help="with --audio (default: from the settings)")
+    doctor.add_argument("--speaker", metavar="NAME", help="with --audio (default: from the settings)")
+    _config(doctor)
 
     bench = add("bench", "bench", "measure this machine, with the benches of a checkout")
     bench.add_argument("name", nargs="?", metavar="NAME", help="which one (default: all)")

@@ -25,6 +25,8 @@ Heard = Callable[[Pcm | None, Pcm | None], None]
 Pull = Callable[[int], Pcm]
 DEVICE_STEPS_S = (LATENCY_S, 0.1, 0.16)
 """Latencies asked of the card; the next larger one after more than two xruns within ten seconds."""
+START_RECORDS = 30
+"""A card asks for its whole buffer at once when it starts: being late for that is no fault."""
 LEAD_STEPS = (2, 3, 4, 6, 8)
 """Blocks handed to the card's process ahead of time; it grows when this process is late too often."""
 
@@ -121,7 +123,8 @@ class _Work:
         """Blocks under way to the card, at its rate; never more than the largest lead."""
         self._count = 0
         """Blocks played, modulo 65536."""
-        self._was_late = True  # a card asks for its whole buffer at once when it starts: that is no fault
+        self._was_late = False
+        self._starting = START_RECORDS
 
     def run(self, stop: threading.Event) -> None:
         opened = self._device.open()
@@ -166,6 +169,9 @@ class _Work:
         return list(zip_longest(captured, played))
 
     def _judge_lead(self, late: bool, now: float) -> None:
+        if self._starting:
+            self._starting -= 1
+            return
         begins, self._was_late = late and not self._was_late, late
         self._health.late += late
         if not late:

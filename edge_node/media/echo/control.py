@@ -117,10 +117,14 @@ class EchoControl:
 
     def captured(self, captured: Pcm) -> Pcm:
         """What may be sent of a block of the microphone's own stream; from its thread."""
-        if self._mode == "off":
-            return captured
         with self._lock:
             played = self._waiting.popleft() if self._waiting else silence(BLOCK_FRAMES)
+        return self.apart(captured, played)
+
+    def apart(self, captured: Pcm, played: Pcm) -> Pcm:
+        """What may be sent of `captured`; `played` was played at about that time, by another clock."""
+        if self._mode == "off":
+            return captured
         self._delay.feed(captured, played)
         return self._half_duplex(captured, captured, played)
 
