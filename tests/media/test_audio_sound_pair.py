@@ -62,11 +62,10 @@ async def test_pairs_are_exact_even_when_this_process_is_late() -> None:
     ):
         await eventually(lambda: len(pairs) >= 200)
         assert pair.together
-        assert pair.speaker.xruns >= 20
+        assert pair.speaker.xruns >= 15
     known = pairs[:200]
-    assert [int(heard[0]) for heard, _ in known[2:]] == [
-        int(played[0]) if played.any() else int(known[k][1][0]) for k, (_, played) in enumerate(known[1:-1], 1)
-    ]
+    for (_, played), (heard, _) in zip(known, known[1:], strict=False):
+        assert np.array_equal(heard, played)
     assert sum(not played.any() for _, played in known) == 20
 
 
