@@ -10,6 +10,8 @@ from typing import Any
 
 import av
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_node.aio.clock import SystemClock
 from edge_node.aio.tasks import cancel_and_wait
@@ -17,6 +19,8 @@ from edge_node.encode_plan.plan import Plan
 from edge_node.errors import SourceLost
 from edge_node.media.rtsp.hevc import HevcPictures, HevcSets
 from edge_node.media.rtsp.jpeg import JpegPictures, quantizers
+from edge_node.media.rtsp.sdp import AudioTrack
+from edge_node.media.rtsp.sound import SoundPackets
 from edge_node.media.rtsp.source import RtspSource
 from edge_node.media.rtsp.timeline import Timeline
 from edge_node.media.transcode import Judge
@@ -234,3 +238,15 @@ def test_jpeg_with_a_quality_number_and_restarts() -> None:
     (unit,) = taken(jpeg_stream(), [rtp(head + b"scan", 1, 0, marker=True, ssrc=7, payload_type=26)])
     assert quantizers(75)[:64] in unit.data and b"\xff\xdd\x00\x04\x00\x04" in unit.data and unit.data.endswith(b"scan")
     assert (quantizers(50)[0], max(quantizers(1)), set(quantizers(99)[:8])) == (16, 255, {1})
+
+
+@given(st.lists(st.binary(max_size=60), max_size=30))
+def test_garbage_never_crashes(payloads: list[bytes]) -> None:
+    sound = SoundPackets(AudioTrack(96, "", "MPEG4-GENERIC", 16_000, 1, b"\x14\x08"))
+    streams = (hevc_stream(), JpegPictures(96, Timeline()))
+    for number, payload in enumerate(payloads):
+        packet = rtp(payload, number, number // 3, marker=number % 3 == 2, ssrc=7)
+        for stream in streams:
+            stream.feed(packet, number / 30)
+        sound.feed(packet)
+        sound.feed(payload)
