@@ -1,0 +1,1 @@
+"""The bench of sound: delay measured at the devices, the cost of mixing, the cost of publishing."""

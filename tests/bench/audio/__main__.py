@@ -1,0 +1,45 @@
+"""`python -m tests.bench.audio`: see `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+from tests.bench.audio.bench import QUICK, Sizes, delay, mixed, published
+from tests.bench.runner import Report, present, words
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = words("audio", "Delay at the devices beside the official SDK, the cost of mixing and of publishing.")
+    for item in fields(Sizes):
+        if item.name == "stock":
+            continue
+        kind = type(item.default)
+        parser.add_argument(f"--{item.name.replace('_', '-')}", type=kind, metavar="N", help=f"default {item.default}")
+    parser.add_argument("--no-stock", dest="stock", action="store_false", default=None, help="our SDK alone")
+    parser.add_argument("--only", choices=("delay", "mixed", "published"), help="leave the other parts out")
+    return parser
+
+
+async def run(sizes: Sizes, only: str | None = None) -> Report:
+    """The whole bench."""
+    report = Report("audio")
+    for part in (delay, mixed, published):
+        if only in (None, part.__name__):
+            await part(report, sizes)
+    return report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    given = {f.name: getattr(args, f.name) for f in fields(Sizes) if getattr(args, f.name) is not None}
+    report = asyncio.run(run(replace(QUICK if args.quick else Sizes(), **given), args.only))
+    present(report, args.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

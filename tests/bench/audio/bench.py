@@ -1,0 +1,212 @@
+"""The three parts of the bench of sound."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from aiortc.codecs.opus import OpusDecoder
+from aiortc.jitterbuffer import JitterFrame
+
+from edge_node.dsp.mixer import MAX_SOURCES
+from edge_node.dsp.pcm import Pcm
+from edge_node.dsp.tone import Tone
+from edge_node.media.opus_encoder import PACKET_FRAMES, OpusEncoder
+from edge_node.media.playback import Playback
+from edge_node.ports import BLOCK_FRAMES, SAMPLE_RATE
+from tests.bench.runner import Report, cpu_s, median
+from tests.support.clock import ManualClock
+from tests.support.hub_client import running_hub
+from tests.support.link import running_link
+from tests.support.process import Child
+from tests.support.pulse import PulseLab, why_not
+
+KEY = "pk_dev_test"
+UP_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How long and how many: `measure_s` per measurement, `loss_s` of `loss_percent`, `cpu_s` of counting.
+
+    `card_ms` is asked of the sound card; 0 leaves it to the product. Without `stock` the official SDK is left out.
+    """
+
+    measure_s: float = 10.0
+    settle_s: float = 3.0
+    loss_s: float = 10.0
+    loss_percent: float = 5.0
+    listeners: int = 8
+    cpu_s: float = 10.0
+    mixed_s: float = 30.0
+    card_ms: float = 0.0
+    stock: bool = True
+
+
+QUICK = Sizes(measure_s=1.0, settle_s=0.2, loss_s=0.2, listeners=2, cpu_s=0.2, mixed_s=0.5, stock=False)
+
+
+@contextmanager
+def _lab() -> Iterator[PulseLab]:
+    with tempfile.TemporaryDirectory(prefix="pa-") as folder:
+        lab = PulseLab(Path(folder))
+        lab.start()
+        try:
+            yield lab
+        finally:
+            lab.stop()
+
+
+async def delay(report: Report, sizes: Sizes) -> None:
+    """Microphone device → WebRTC → speaker device, before a spell of loss and after it."""
+    if (reason := why_not()) is not None:
+        report.reasons.append(f"delay: {reason}")
+        return
+    with _lab() as lab:
+        path = await _heard(lab, "mic", sizes.measure_s)
+        if not path:
+            report.reasons.append("delay: the measuring path itself heard nothing")
+            return
+        path_ms = median(path)
+        report.add("measuring path", path_ms, "ms", "already taken off the delays")
+        for sdk in _sdks(sizes):
+            await _delay_of(report, sizes, lab, sdk, path_ms)
+
+
+def _sdks(sizes: Sizes) -> tuple[str, ...]:
+    return ("ours", "official") if sizes.stock else ("ours",)
+
+
+async def _delay_of(report: Report, sizes: Sizes, lab: PulseLab, sdk: str, path_ms: float) -> None:
+    async with running_hub() as hub, running_link(hub) as link:
+        words = ("--sdk", sdk, "--url", link.url, "--key", KEY, "--card-ms", str(sizes.card_ms))
+        async with Child.module("tests.bench.audio.rig", *words, env=lab.env) as rig:
+            await rig.event(lambda e: e["event"] == "track", timeout_s=UP_S)
+            await asyncio.sleep(sizes.settle_s)
+            cpu, began = cpu_s(rig.pid), time.monotonic()
+            before = await _heard(lab, "tapout", sizes.measure_s)
+            inside = [_inside(rig)]
+            percent = 100 * (cpu_s(rig.pid) - cpu) / (time.monotonic() - began)
+            link.set(loss_percent=sizes.loss_percent)
+            await asyncio.sleep(sizes.loss_s)
+            link.set(loss_percent=0.0)
+            await asyncio.sleep(sizes.settle_s)
+            after = await _heard(lab, "tapout", sizes.measure_s)
+            inside.append(_inside(rig))
+    chirps = int(sizes.measure_s)
+    for name, found, stats in (("delay", before, inside[0]), ("delay after loss", after, inside[1])):
+        if found:
+            note = (
+                f"median of {len(found)}/{chirps} chirps; {min(found) - path_ms:.0f} to {max(found) - path_ms:.0f} ms"
+            )
+            report.add(f"{sdk}: {name}", median(found) - path_ms, "ms", f"{note}; {stats}")
+        else:
+            report.reasons.append(f"{sdk}: {name}: no chirp was heard; {stats}")
+    report.add(f"{sdk}: both ends", percent, "% of a CPU", "microphone, talker, listener, speaker")
+
+
+def _inside(rig: Child) -> str:
+    """What the rig said of itself last."""
+    stats = next((e for e in reversed(rig.events) if e["event"] == "stats"), {})
+    held, card, xruns = stats.get("playout_ms"), stats.get("card_ms"), stats.get("xruns")
+    return f"held {_ms(held)}, card in {_ms(card and card[0])}, out {_ms(card and card[1])}, {xruns} xruns"
+
+
+def _ms(value: float | None) -> str:
+    return "?" if value is None else f"{value:.0f} ms"
+
+
+async def _heard(lab: PulseLab, source: str, seconds: float) -> list[float]:
+    words = ("--input", source, "--seconds", str(seconds))
+    async with Child.module("tests.bench.audio.meter", *words, env=lab.env) as meter:
+        found: dict[str, Any] = await meter.event(lambda e: e["event"] == "delays", timeout_s=seconds + UP_S)
+    return list(found["ms"])
+
+
+class _Talker:
+    """Coded packets, and aiortc's decoder for them."""
+
+    def __init__(self, number: int, packets: int) -> None:
+        tone, encoder = Tone(150 + 40 * number, 0.3), OpusEncoder()
+        self.packets = [bytes(encoder.encode(tone.block(PACKET_FRAMES), 0)) for _ in range(packets)]
+        self._decoder = OpusDecoder()
+        self._queue: asyncio.Queue[av.AudioFrame] = asyncio.Queue()
+
+    def decode(self, number: int) -> None:
+        frame = JitterFrame(data=self.packets[number], timestamp=number * PACKET_FRAMES)
+        for decoded in self._decoder.decode(frame):
+            assert isinstance(decoded, av.AudioFrame)
+            decoded.pts, decoded.time_base = number * PACKET_FRAMES, Fraction(1, SAMPLE_RATE)
+            self._queue.put_nowait(decoded)
+
+    async def recv(self) -> av.AudioFrame:
+        return await self._queue.get()
+
+
+async def mixed(report: Report, sizes: Sizes) -> None:
+    """Remote talkers decoded, played out and mixed as fast as this machine can: CPU per second of sound."""
+    costs = {}
+    packets = int(sizes.mixed_s * SAMPLE_RATE / PACKET_FRAMES)
+    for count in (1, MAX_SOURCES):
+        talkers = [_Talker(number, packets) for number in range(count)]
+        clock = ManualClock()
+        playback = Playback(clock)
+        for number, talker in enumerate(talkers):
+            playback.add(f"talker-{number}", talker)
+        loudest = 0
+        began = time.process_time()
+        for number in range(packets):
+            for talker in talkers:
+                talker.decode(number)
+            await asyncio.sleep(0)
+            for _ in range(2):
+                loudest = max(loudest, _peak(playback.pull(BLOCK_FRAMES)))
+                clock.advance(BLOCK_FRAMES / SAMPLE_RATE)
+        costs[count] = 1000 * (time.process_time() - began) / sizes.mixed_s
+        gaps = sum(stats.gaps for _, stats in playback.stats())
+        await playback.close()
+        report.add(f"{count} mixed", costs[count], "ms/s", f"decoding, playout, mixing; {gaps} gaps, peak {loudest}")
+    report.add("per talker", costs[MAX_SOURCES] / MAX_SOURCES, "ms/s", "of one CPU; the network is not in it")
+
+
+def _peak(block: Pcm) -> int:
+    return max(abs(int(block.max())), abs(int(block.min())))
+
+
+async def published(report: Report, sizes: Sizes) -> None:
+    """One microphone, many listeners: CPU of the publishing process for each of them."""
+    costs = {}
+    for sdk in _sdks(sizes):
+        async with running_hub() as hub:
+            where = ("--url", hub.url, "--key", KEY)
+            async with Child.module("tests.bench.audio.publish", "publish", "--sdk", sdk, *where) as publisher:
+                await publisher.event(lambda e: e["event"] == "ready", timeout_s=UP_S)
+                alone = await _cpu_share(publisher.pid, sizes.cpu_s)
+                words = ("listen", "--count", str(sizes.listeners), *where)
+                async with Child.module("tests.bench.audio.publish", *words) as listeners:
+                    for seen in range(sizes.listeners):
+                        await listeners.event(lambda e: e["event"] == "heard", timeout_s=UP_S, since=seen)
+                    await asyncio.sleep(sizes.settle_s)
+                    crowded = await _cpu_share(publisher.pid, sizes.cpu_s)
+        costs[sdk] = (crowded - alone) / sizes.listeners
+        note = f"{alone:.1f} ms/s alone, {crowded:.1f} with {sizes.listeners} listeners"
+        report.add(f"{sdk}: per listener", costs[sdk], "ms/s", note)
+    if costs.get("official", 0) > 0:
+        report.add(
+            "ours of the official SDK", costs["ours"] / costs["official"], "", "per listener; at most 0.2 is wanted"
+        )
+
+
+async def _cpu_share(pid: int, seconds: float) -> float:
+    """Milliseconds of CPU per second."""
+    before, began = cpu_s(pid), time.monotonic()
+    await asyncio.sleep(seconds)
+    return 1000 * (cpu_s(pid) - before) / (time.monotonic() - began)
