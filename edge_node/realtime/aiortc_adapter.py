@@ -27,9 +27,9 @@ from aiortc.sdp import SessionDescription
 from edge_node.protocol import sdp as text
 from edge_node.protocol.payloads import IceServerConfig
 from edge_node.realtime.aioice_adapter import IceLink
+from edge_node.realtime.aiortc_hooks import own_sender_wanted
 from edge_node.realtime.aiortc_receiver import bind_receiver, release_receiver
 from edge_node.realtime.aiortc_sender import OwnSender
-from edge_node.realtime.aiortc_sender import wanted as own_sender_wanted
 from edge_node.realtime.feed import Feed, Outgoing, SenderClock
 from edge_node.realtime.received import Router
 

@@ -6,20 +6,14 @@ It takes the place of four coroutines of an RTCRtpSender (tests/contract pins th
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import logging
-import os
 import random
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import aiortc.rtp
-import pylibsrtp
 from aiortc import RTCRtpSender
 from aiortc.mediastreams import MediaStreamError
-from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtcpByePacket, RtcpRrPacket, RtcpSdesPacket, RtcpSenderInfo, RtcpSourceInfo, RtcpSrPacket
 
@@ -34,64 +28,8 @@ from edge_node.rtp.packetize import Cut, Unit
 
 log = logging.getLogger(__name__)
 
-FORCED = "EDGE_NODE_SENDER"
-"""Environment: `stock` keeps aiortc's own sender, for comparison."""
 RETRY_S = 0.005
 QUIET_S = 5.0
-SENDER_HOOKS = (
-    "ntp_timestamp", "rtp_timestamp", "octet_count", "packet_count", "rtt", "lsr", "lsr_time", "mid", "cname",
-    "rtp_started", "rtp_exited", "rtcp_started", "rtcp_exited", "rtp_header_extensions_map", "rtx_payload_type",
-    "rtx_sequence_number", "encoder", "track",
-)  # fmt: skip
-
-
-@functools.cache
-def missing_hooks() -> tuple[str, ...]:
-    """What of the parts we take hold of this aiortc, or pylibsrtp, does not have: empty when our sender works."""
-    sender = RTCRtpSender.__init__.__code__.co_names
-    methods = inspect.getsource(RTCRtpSender)
-    wanted = {
-        "RTCRtpSender": [f"_RTCRtpSender__{name}" for name in SENDER_HOOKS if f"_RTCRtpSender__{name}" not in sender],
-        "replaceTrack": [] if "self.__track = track" in methods else ["__track"],
-        "RTCDtlsTransport": [
-            name
-            for name in ("_tx_srtp", "_state", "_RTCDtlsTransport__tx_bytes", "_RTCDtlsTransport__tx_packets")
-            if name not in RTCDtlsTransport.__init__.__code__.co_names
-        ],
-        "HeaderExtensionsMap": [
-            name
-            for name in ("_HeaderExtensionsMap__ids",)
-            if name not in aiortc.rtp.HeaderExtensionsMap.__init__.__code__.co_names
-        ],
-        "Session": [name for name in ("_srtp",) if name not in pylibsrtp.Session.__init__.__code__.co_names],
-        "calls": [
-            call
-            for call in (
-                "self._run_rtp(",
-                "self._run_rtcp(",
-                "await self._retransmit(seq)",
-                "self._send_rtcp(",
-                "def _handle_rtcp_packet(",
-            )
-            if call not in methods
-        ],
-    }
-    return tuple(
-        f"{owner}: {name}" for owner, names in wanted.items() for name in names if name != "_RTCRtpSender__track"
-    )
-
-
-@functools.cache
-def is_usable() -> bool:
-    """Whether senders are ours; says once when they cannot be."""
-    if missing_hooks():
-        log.warning("media is sent by aiortc's own sender, which costs more: no %s", ", ".join(missing_hooks()))
-    return not missing_hooks()
-
-
-def wanted() -> bool:
-    """Ours, unless the environment asks for the stock sender or aiortc has changed."""
-    return os.environ.get(FORCED) != "stock" and is_usable()
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from aiortc.rtp import HeaderExtensionsMap
 from pylibsrtp import Policy, Session
 from pylibsrtp._binding import ffi, lib
 
-from edge_node.realtime.aiortc_sender import missing_hooks
+from edge_node.realtime.aiortc_hooks import missing_hooks
 from edge_node.realtime.aiortc_wire import _socket_of
 
 BUNDLED = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)

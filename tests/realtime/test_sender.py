@@ -15,7 +15,7 @@ from aiortc.rtp import RTCP_RTPFB_NACK, RtcpRtpfbPacket
 
 from edge_node.media.opus_encoder import OpusEncoder
 from edge_node.media.views import FanoutTrack
-from edge_node.realtime import aiortc_sender, aiortc_wire
+from edge_node.realtime import aiortc_hooks, aiortc_wire
 from edge_node.realtime.aiortc_sender import OwnSender
 from edge_node.realtime.aiortc_wire import Datagrams
 from edge_node.realtime.encoding import EncodePolicy
@@ -165,7 +165,7 @@ async def test_the_counts_are_right(clip: Clip) -> None:
 
 
 async def test_the_stock_sender_can_be_had(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(aiortc_sender.FORCED, "stock")
+    monkeypatch.setenv(aiortc_hooks.FORCED, "stock")
     track = FanoutTrack("video", "video/H264")
     async with viewing(track) as viewed, Player(track, clip):
         assert viewed.outlet.own is None
@@ -175,20 +175,20 @@ async def test_the_stock_sender_can_be_had(clip: Clip, monkeypatch: pytest.Monke
 async def test_a_changed_aiortc_gets_the_stock_sender(
     clip: Clip, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(aiortc_sender, "SENDER_HOOKS", ("rtt", "no_such_thing"))
-    aiortc_sender.missing_hooks.cache_clear()
-    aiortc_sender.is_usable.cache_clear()
+    monkeypatch.setattr(aiortc_hooks, "SENDER_FIELDS", ("rtt", "no_such_thing"))
+    aiortc_hooks.missing_hooks.cache_clear()
+    aiortc_hooks.is_usable.cache_clear()
     try:
         track = FanoutTrack("video", "video/H264")
         for _ in range(2):
             async with viewing(track) as viewed, Player(track, clip):
                 assert viewed.outlet.own is None
                 assert consecutive(await viewed.counters(10))
-        assert aiortc_sender.missing_hooks() == ("RTCRtpSender: _RTCRtpSender__no_such_thing",)
+        assert aiortc_hooks.missing_hooks() == ("RTCRtpSender.__init__: _RTCRtpSender__no_such_thing",)
         assert len([r for r in caplog.records if "costs more" in r.message]) == 1
     finally:
-        aiortc_sender.missing_hooks.cache_clear()
-        aiortc_sender.is_usable.cache_clear()
+        aiortc_hooks.missing_hooks.cache_clear()
+        aiortc_hooks.is_usable.cache_clear()
 
 
 async def test_sound_carries_its_level() -> None:
