@@ -19,6 +19,8 @@ from edge_node.media import (
     TeeMixingCustomAudioStreamTrack,
 )
 from edge_node.media.voice.sinks import MAX_CHUNKS
+from tests.support.hub_client import running_hub
+from tests.support.peers import Watcher, hears, peer_of
 from tests.support.virtual_time import in_virtual_time
 from tests.support.waiting import eventually
 
@@ -73,6 +75,20 @@ async def test_row_123_bytes_of_any_size_leave_in_whole_chunks(make: Any) -> Non
     assert not heard[960:].any(), "the remainder waits"
     await track.add_new_bytes(speech(7, 0.5))
     assert (await track.recv()).to_ndarray()[0, :241].tolist() == [*range(961, 1201), 7]
+
+
+async def test_row_123_a_peer_hears_what_is_said() -> None:
+    async with running_hub() as hub:
+        speaker, listener = peer_of(hub, "speaker"), peer_of(hub, "listener")
+        watcher, track = Watcher(listener), CustomAudioStreamTrack()
+        speaker.add_track(track)
+        await speaker.join("room")
+        await listener.join("room")
+        n = np.arange(24_000 * 20)
+        await track.add_new_bytes((8000 * np.sin(2 * np.pi * 600 * n / 24_000)).astype("<i2").tobytes())
+        await hears(await watcher.track("audio"), 600)
+        await speaker.close()
+        await listener.close()
 
 
 @ALL
