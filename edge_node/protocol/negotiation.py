@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 # Browsers offer the moment a peer appears, and a Chromium (156) that has to take its first offer back within some 20 ms
-# never gathers a candidate again. So even the impolite side lets a browser go first; the polite one waits longer.
+# never gathers a candidate again; later, the JS SDK does not find the metadata of tracks that took the places of its
+# own. So even the impolite side lets a stranger go first; one of ours, which said hello, needs less of a head start.
 IMPOLITE_WAIT_S = 0.06
 POLITE_WAIT_S = 0.15
 ANSWER_TIMEOUT_S = 10.0
@@ -106,6 +107,11 @@ class Renew:
 
 
 @dataclass(frozen=True, slots=True)
+class Kin:
+    """The other side is one of ours."""
+
+
+@dataclass(frozen=True, slots=True)
 class Replaced:
     """The other side began anew, and knows nothing of what was agreed."""
 
@@ -125,6 +131,7 @@ NegotiationEvent = (
     | Down
     | Resumed
     | Renew
+    | Kin
     | Replaced
 )
 
@@ -179,6 +186,7 @@ class Negotiation:
 
     def __init__(self, *, polite: bool) -> None:
         self.polite = polite
+        self._head_start_s = POLITE_WAIT_S
         self._dirty = False
         self._offered = False
         self._settled = False
@@ -235,15 +243,20 @@ class Negotiation:
             case AnswerFailed(usable):
                 self._broken = self._broken or not usable or not self._settled
                 return self._offer_when_due(now) if self._dirty else []
+            case Up() if self._broken:
+                pass  # it comes too late: this connection is to be replaced
             case Up():
-                if not self._broken:  # else it comes too late: this connection is to be replaced
-                    self._up, self._gave_up, self._attempt = True, False, 0
-                    self._connect_due = self._retry_at = None
+                self._up, self._gave_up, self._attempt = True, False, 0
+                self._connect_due = self._retry_at = None
             case Resumed():
                 due = self._answer_due
                 self._answer_due = None if due is None else min(due, now + RESUMED_ANSWER_S)
             case Renew():
                 return self._renew(now)
+            case Kin():
+                self._head_start_s = POLITE_WAIT_S if self.polite else IMPOLITE_WAIT_S
+                at = self._offer_at
+                self._offer_at = None if at is None else min(at, now + self._head_start_s)
             case Replaced():
                 return self._replaced(now)
             case _ as never:  # pragma: no cover
@@ -282,7 +295,7 @@ class Negotiation:
             return []  # what changed goes out with the next offer
         if not self._settled:
             if self._offer_at is None:
-                self._offer_at = now + (POLITE_WAIT_S if self.polite else IMPOLITE_WAIT_S)
+                self._offer_at = now + self._head_start_s
             return []
         return [self._offer()]
 

@@ -270,6 +270,7 @@ class Connection:
                 assert_never(never)
 
     async def _hello(self, hello: payloads.Hello) -> None:
+        await self._handle(n.Kin())
         for effect in self._epoch.heard(hello, settled=self._negotiation.settled):
             match effect:
                 case epoch.Introduce():

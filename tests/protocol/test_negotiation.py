@@ -33,7 +33,13 @@ def test_the_smaller_id_is_polite() -> None:
 
 @pytest.mark.parametrize(("make", "wait"), [(impolite, n.IMPOLITE_WAIT_S), (polite, n.POLITE_WAIT_S)])
 def test_the_first_offer_waits_for_the_other_sides(make: Any, wait: float) -> None:
+    stranger = make()
+    stranger.handle(n.Changed(), 5)
+    assert stranger.deadline == 5 + n.POLITE_WAIT_S
+    assert stranger.handle(n.Kin(), 5) == [] and stranger.deadline == 5 + wait
+    assert stranger.handle(n.Kin(), 5.05) == [] and stranger.deadline == 5 + wait, "it is not put off"
     negotiation = make()
+    assert negotiation.handle(n.Kin(), 4) == [] and negotiation.deadline is None
     assert negotiation.handle(n.Changed(), 5) == []
     assert negotiation.handle(n.Changed(), 5.01) == []
     assert negotiation.deadline == 5 + wait
@@ -331,12 +337,13 @@ EVENTS: dict[str, n.NegotiationEvent] = {
     "up": n.Up(),
     "resume": n.Resumed(),
     "replaced": n.Replaced(),
+    "kin": n.Kin(),
 }
 ACTIONS = st.lists(
     st.sampled_from(
         [
             f"{what}-{who}"
-            for what in ("change", "down", "renew", "replaced", "up", "resume", "lose", "away")
+            for what in ("change", "down", "renew", "replaced", "kin", "up", "resume", "lose", "away")
             for who in "pi"
         ]
         + ["p>i", "i>p", "t"]
