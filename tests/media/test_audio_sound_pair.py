@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_node.dsp.level import dbfs
 from edge_node.dsp.pcm import Pcm, silence
+from edge_node.dsp.tone import Tone
 from edge_node.errors import DeviceLost, DeviceMissing
 from edge_node.media import sound_pair, sound_stream, soundcard
 from edge_node.media.echo.control import EchoControl
@@ -22,7 +24,7 @@ from edge_node.media.sound_pair import SoundPair
 from edge_node.ports import BLOCK_FRAMES
 from tests.support.pulse import PulseLab, pulse_lab
 from tests.support.room import blocks, power_db, samples, speech
-from tests.support.sound_checks import running
+from tests.support.sound_checks import running, strongest_hz
 from tests.support.waiting import eventually
 
 
@@ -68,6 +70,26 @@ async def test_pairs_are_exact_even_when_this_process_is_late() -> None:
     for (_, played), (heard, _) in pairwise(known):
         assert np.array_equal(heard, played)
     assert sum(not played.any() for _, played in known) == 20
+
+
+async def test_a_card_of_another_rate_is_converted_both_ways_in_step() -> None:
+    pairs: list[tuple[Pcm, Pcm]] = []
+
+    class Watch(EchoControl):
+        def together(self, captured: Pcm, played: Pcm) -> Pcm:
+            pairs.append((captured, played))
+            return captured
+
+    tone = Tone(1000, 0.5)
+    pair = SoundPair(echo=Watch("off"), worker=fake("loop-44100"))
+    async with running(pair.speaker.run(tone.block)), running(pair.microphone.run(lambda pcm: None)):
+        await eventually(lambda: len(pairs) >= 120)
+    known = pairs[:120]
+    for (_, played), (heard, _) in pairwise(known):
+        assert np.array_equal(heard, played), "one block later, to the sample"
+    steady = np.concatenate([played for _, played in known[20:]])
+    assert strongest_hz(steady) == pytest.approx(1000, abs=2)
+    assert dbfs(steady) == pytest.approx(-9.0, abs=0.2)
 
 
 async def test_a_card_that_loses_sound_gets_a_larger_buffer() -> None:

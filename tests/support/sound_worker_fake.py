@@ -36,7 +36,7 @@ def main(behaviour: str, direction: str) -> None:
             tell({"missing": 'there is "other"', "direction": "input"})
         case "refuses":
             tell({"failed": "Device unavailable"})
-        case "loop" | "late" | "xruns":
+        case "loop" | "loop-44100" | "late" | "xruns":
             loop(behaviour, direction)
         case "refuses-once":
             marker = Path(direction)
@@ -53,12 +53,14 @@ def main(behaviour: str, direction: str) -> None:
 
 
 def loop(behaviour: str, direction: str) -> None:
-    """A duplex card at 48 kHz that hears what it played one block ago.
+    """A duplex card, at 48 kHz unless the name says otherwise, that hears what it played one block ago.
 
     `late`: it plays silence in every tenth callback. `xruns`: each of its callbacks lost sound.
     """
-    tell({"rate": 48_000, "input_ms": -1.0, "output_ms": float("inf")})
-    heard, size = bytes(960), 960
+    rate = 44_100 if behaviour == "loop-44100" else 48_000
+    tell({"rate": rate, "input_ms": -1.0, "output_ms": float("inf")})
+    size = rate // 100 * 2
+    heard = bytes(size)
     number = played = 0
     while True:
         number += 1
