@@ -230,9 +230,9 @@ class VideoPublication:
             width_px=width,
             height_px=height,
             fps=round((self._sent if flows else self._arrived).per_second(now), 1),
-            kbps=round(self._sent.kbps(now), 1) if flows else 0.0,
+            kbps=round((self._sent.kbps(now) if flows else 0.0) + (vp8.kbps(now) if vp8 is not None else 0.0), 1),
             viewers=self._viewers(),
-            keyframes=self._keyframes,
+            keyframes=self._keyframes + (vp8.keyframes if vp8 is not None else 0),
             dropped_frames=sum(
                 part.dropped for part in (self.track, encoder, vp8, self._transcode) if part is not None
             ),
@@ -374,6 +374,8 @@ class VideoPublication:
         if not self._coded:
             encoder = self._encoder
             name = encoder.name if encoder is not None else "libx264"
+            if self._vp8 is not None and self._vp8.viewers and not self._wanted:
+                return "libvpx"
         else:
             by_board = self.source is not None and self.source.label == "camera"
             name = "v4l2m2m" if by_board else "passthrough"

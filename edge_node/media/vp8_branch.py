@@ -12,6 +12,7 @@ import av
 from aiortc.mediastreams import MediaStreamError
 from av.video.reformatter import VideoReformatter
 
+from edge_node.encode_plan.meter import RateMeter
 from edge_node.encode_plan.plan import Plan
 from edge_node.media.keyframe_asks import KeyframeAsks
 from edge_node.media.packet_queue import Coded
@@ -52,6 +53,8 @@ class Vp8Branch:
         self.track.id = main.id
         self.plan = plan
         self.decoders_opened = 0
+        self.keyframes = 0
+        self._sent = RateMeter()
         self._main = main
         self._clock = clock
         self._origin = origin
@@ -77,6 +80,10 @@ class Vp8Branch:
     def own_views(self) -> int:
         """Views of the main track that are the branch itself."""
         return 0 if self._view is None else 1
+
+    def kbps(self, now: float) -> float:
+        """Bit rate of the last two seconds."""
+        return self._sent.kbps(now)
 
     @property
     def encodes(self) -> int:
@@ -197,6 +204,8 @@ class Vp8Branch:
         pts = packet.pts or 0
         duration_s = min(max(pts - self._last_pts, 1) / VIDEO_CLOCK, MAX_PICTURE_S)
         self._last_pts = pts
+        self._sent.add(self._clock.monotonic(), packet.size)
+        self.keyframes += keyframe
         self.track.deliver_threadsafe(packet, keyframe, duration_s)
 
     def _forward_ask(self) -> None:

@@ -93,7 +93,7 @@ async def test_two_viewers_share_one_encoder_and_the_h264_encoder_sleeps() -> No
         assert late[0].is_keyframe and len(pictures(late)) == 5
         stats = published.stats()
         assert (stats.viewers, stats.decodes, published._encoder) == (2, 0, None)
-        assert stats.encoder == "libx264, libvpx"
+        assert stats.encoder == "libvpx" and stats.kbps > 0 and stats.keyframes >= 2
         branch = published._vp8
         assert branch is not None and branch._encoder is not None and branch._encoder.opened == 1
 

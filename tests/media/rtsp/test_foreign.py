@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -250,3 +251,17 @@ def test_garbage_never_crashes(payloads: list[bytes]) -> None:
             stream.feed(packet, number / 30)
         sound.feed(packet)
         sound.feed(payload)
+
+
+async def test_hevc_parameter_sets_of_the_description_alone_do(clip: Clip) -> None:
+    sets = {payload[0] >> 1 & 0x3F: payload for payload in nals(HEVC.pictures[0])}
+    texts = {name: base64.b64encode(sets[kind]).decode() for name, kind in (("vps", 32), ("sps", 33), ("pps", 34))}
+    fmtp = "a=fmtp:96 " + ";".join(f"sprop-{name}={text}" for name, text in texts.items())
+    bare = [b"".join(b"\0\0\1" + n for n in nals(p) if not 32 <= n[0] >> 1 & 0x3F <= 34) for p in HEVC.pictures]
+    foreign = ForeignClip("H265", tuple(bare), HEVC.order)
+    async with RtspServer(clip, foreign=foreign, sdp=foreign.sdp(fmtp + "\r\n")) as server, node(server) as published:
+        await eventually(lambda: published.stats().width_px == 320)
+
+
+def nals(picture: bytes) -> list[bytes]:
+    return [nal for part in picture.split(b"\0\0\1") if (nal := part.rstrip(b"\0"))]
