@@ -19,7 +19,7 @@ FAINT = 1e-4
 QUIETEST = 1e-9
 """Keeps the ratio finite: below one step of 16 bits."""
 LEARNING_SEGMENTS = 20
-TRUSTED_DB = 15.0
+TRUSTED_DB = 20.0
 DISTRUSTED_DB = 10.0
 """Less than this even in the best quarter of the segments: that is no longer somebody talking into them."""
 
