@@ -12,12 +12,17 @@ from metered_realtime import peer as official
 
 from edge_node.protocol import payloads
 from edge_node.realtime.events import ConnectionReset, PeerJoined, PeerLeft
+from edge_node.realtime.peer import GREETED_PEERS
 from edge_node.realtime.streams import MediaStream
+from tests.support.fake_server import FakeServer
 from tests.support.hub_client import running_hub
 from tests.support.interop_call import near
 from tests.support.interop_programs import OURS, Program, killable
 from tests.support.interop_wire import Line
+from tests.support.members import with_company
 from tests.support.peers import ORDERS, Tone, Watcher, hears, peer_of, token
+from tests.support.virtual_time import in_virtual_time
+from tests.support.waiting import eventually
 
 # Far below what ICE needs to see that a path is dead: 30 s (RFC 7675 section 5.1).
 BACK_S = 15.0
@@ -67,6 +72,17 @@ async def test_media_are_back_without_waiting_for_consent(hub_notices: bool, ret
     await asyncio.gather(
         *(killed_and_back(order, hub_notices=hub_notices, returner_sends=returner_sends) for order in ORDERS)
     )
+
+
+@in_virtual_time
+async def test_a_large_audience_is_not_greeted_one_by_one() -> None:
+    """A hub closes connections that send more than 200 frames at once."""
+    server = FakeServer()
+    peer = await with_company(server, *(f"p{number:03}" for number in range(250)))
+    await eventually(lambda: server.wire.asked("send"))
+    await asyncio.sleep(1)
+    assert len(server.wire.asked("send")) == GREETED_PEERS
+    await peer.close()
 
 
 def test_the_official_sdk_takes_a_hello_for_the_clear_of_a_track_it_never_knew() -> None:
