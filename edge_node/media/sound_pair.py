@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 Sink = Callable[[Pcm], None]
 SETTLE_S = 0.03
 """Both halves are usually asked for within this time, and each opening takes a process."""
-REJOIN_S = 20.0
+REJOIN_S = 5.0
 """After a refusal both together are tried again so much later, then after twice as long each time: it is heard."""
 MAX_REJOIN_S = 3600.0
 

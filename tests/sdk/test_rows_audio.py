@@ -25,7 +25,7 @@ from tests.support.sound_checks import strongest_hz
 from tests.support.waiting import eventually
 
 LOST_AND_FOUND_ROUNDS = int(os.environ.get("EDGE_NODE_SOUND_ROUNDS", "2"))
-HEAL_S = 20.0
+HEAL_S = 30.0
 
 
 def fake(behaviour: str) -> tuple[str, ...]:
