@@ -12,6 +12,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
 from edge_node.realtime.encoding import Coded, new_timeline
+from edge_node.rtp.asks import AskLimiter
 from edge_node.rtp.packetize import Unit
 
 TakeUnit = Callable[[Unit, int, int], bool]
@@ -207,10 +208,12 @@ class SenderClock:
         self._shift = 0
         self._last = (0, 0.0)
         self._bitrate = 0
+        self.asks = AskLimiter()
 
     def ask_keyframe(self) -> None:
         """The viewer cannot decode (RFC 4585 section 6.3.1, RFC 5104 section 4.3.1)."""
-        self._feed.request_keyframe()
+        if self.asks.ask(time.monotonic()):
+            self._feed.request_keyframe()
 
     @property
     def target_bitrate(self) -> int:

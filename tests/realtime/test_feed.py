@@ -124,7 +124,6 @@ async def test_sources_are_switched_while_one_is_silent() -> None:
 async def test_demands_go_to_the_source() -> None:
     feed, script, next_one = opened_feed("video"), Script(), Script()
     clock = SenderClock(feed)
-    clock.ask_keyframe()
     feed.gate(True)
     plugged(feed, script)
     async with reading(feed):
@@ -132,6 +131,8 @@ async def test_demands_go_to_the_source() -> None:
         clock.ask_keyframe()
         clock.target_bitrate = 1_234_567
         assert (script.asked, script.kbps, clock.target_bitrate) == (1, [1234], 1_234_567)
+        clock.ask_keyframe()  # a storm is no louder than a call
+        assert script.asked == 1 and clock.asks.refused == 1
         plugged(feed, next_one)
         await eventually(lambda: next_one.kbps == [1234])  # the path is as wide as before
         feed.stop()
