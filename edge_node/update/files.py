@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,16 +56,30 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+# A holder that was killed between fork(2) and exec(2) leaves a child that keeps the lock for a moment.
+DYING_S = 2.0
+
+
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Holds the lock file; False instead of waiting when somebody else holds it. The kernel frees it if we die."""
+def locked(path: Path, *, wait_s: float | None = None) -> Iterator[bool]:
+    """Holds the lock file; False when somebody else has held it for `wait_s`. The kernel frees it if we die."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield _lock(handle, wait_s)
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, wait_s: float | None) -> bool:
+    if wait_s is None:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return True
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.02)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_node.errors import EdgeNodeError
-from edge_node.update.files import locked, point, read_json, remove, write_json
+from edge_node.update.files import DYING_S, locked, point, read_json, remove, write_json
 
 NAMES = ("a", "b")
 MAX_STARTS = 3
@@ -128,7 +128,7 @@ class Slots:
     def busy(self) -> Iterator[None]:
         """Only one update at a time. Raises EdgeNodeError."""
         self.prepare()
-        with locked(self._state / "busy", wait=False) as mine:
+        with locked(self._state / "busy", wait_s=DYING_S) as mine:
             if not mine:
                 raise EdgeNodeError("another update is going on: wait until edge-node update status says it is over")
             yield
