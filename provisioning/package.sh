@@ -42,6 +42,10 @@ sed "s/@VERSION@/$version/" provisioning/deb/control >"$root/DEBIAN/control"
 install -m 0755 provisioning/deb/postinst provisioning/deb/prerm provisioning/deb/postrm "$root/DEBIAN/"
 install -m 0644 edge_node/__init__.py edge_node/errors.py edge_node/version.py "$root/usr/lib/edge-node/edge_node/"
 install -m 0644 edge_node/update/*.py "$root/usr/lib/edge-node/edge_node/update/"
+for file in __init__ gpiochip safe_state; do
+  install -m 0644 -D "edge_node/devices/$file.py" "$root/usr/lib/edge-node/edge_node/devices/$file.py"
+done
+install -m 0755 provisioning/deb/edge-node-safe-state "$root/usr/sbin/edge-node-safe-state"
 install -m 0755 provisioning/deb/edge-node-slots "$root/usr/sbin/edge-node-slots"
 install -m 0755 provisioning/deb/edge-node "$root/usr/bin/edge-node"
 install -d "$root/usr/share/edge-node/trust" "$root/usr/share/doc/edge-node" "$root/var/cache/edge-node"
