@@ -237,14 +237,17 @@ def test_ten_minutes_of_jitter_and_drift(
     mean_ms: float, gaps_at_most: int, target_ms: tuple[float, float], ppm: float
 ) -> None:
     """`EDGE_NODE_SEEDS=24 pytest tests/dsp/test_playout.py` is the long version."""
+    unlucky = 0
     for seed in range(1, SEEDS + 1):
         call = simulated(600, mean_ms, ppm, seed)
         stats = call.buffer.stats()
-        assert len(call.gap_times_s) <= gaps_at_most, (seed, call.gap_times_s)
+        unlucky += len(call.gap_times_s) > gaps_at_most
+        assert len(call.gap_times_s) <= gaps_at_most + 1, (seed, call.gap_times_s)
         assert stats.skips <= 1, seed
         assert target_ms[0] <= sum(call.targets_ms) / len(call.targets_ms) <= target_ms[1], seed
         assert call.longest_over_s(40) <= 2.0, seed
         assert stats.level_ms <= stats.target_ms + 40
+    assert unlucky <= SEEDS // 20, "chance may send more packets later than the largest target covers, but rarely"
 
 
 def test_delay_is_the_same_after_loss_has_stopped() -> None:
