@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import logging
 import os
 from pathlib import Path
@@ -23,6 +24,7 @@ def main(args: argparse.Namespace) -> int:
     path = args.config or default_config()
     settings = load(path)
     journal.set_up(settings.log.level)
+    faulthandler.enable()  # the watchdog's SIGABRT then tells in the journal where every thread was
 
     def reload() -> Settings:
         fresh = load(path)

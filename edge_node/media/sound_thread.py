@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from edge_node.aio.heartbeats import HEARTBEATS
 from edge_node.dsp.pacing import Pacer
 from edge_node.ports import BLOCK_FRAMES, SAMPLE_RATE
 
@@ -43,7 +44,8 @@ async def in_thread(
         except RuntimeError:  # the loop is closed: nobody is left to be told
             return
 
-    threading.Thread(target=body, name=name, daemon=True).start()
+    thread = threading.Thread(target=body, name=name, daemon=True)
+    thread.start()
     try:
         await asyncio.shield(done)
     finally:
@@ -51,6 +53,8 @@ async def in_thread(
         if not done.done():
             on_cancel()
             await asyncio.wait([done], timeout=GRACE_S)
+        if not done.done():
+            HEARTBEATS.left_behind(name, thread)
         done.add_done_callback(lambda ended: ended.exception())
 
 

@@ -7,6 +7,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from edge_node.aio.heartbeats import HEARTBEATS
+
 log = logging.getLogger(__name__)
 
 
@@ -14,7 +16,7 @@ async def run_in_thread(work: Callable[[threading.Event], None], name: str, grac
     """Runs `work(stop)` in a thread of its own; raises what it raises.
 
     Cancelling sets `stop` and waits at most grace_s for the thread: work that blocks for longer is left behind, alone,
-    with a warning.
+    with a warning; the watchdog sees to it.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[BaseException | None] = loop.create_future()
@@ -35,7 +37,8 @@ async def run_in_thread(work: Callable[[threading.Event], None], name: str, grac
         except RuntimeError:  # the loop is closed: nobody waits any more
             return
 
-    threading.Thread(target=body, name=name, daemon=True).start()
+    thread = threading.Thread(target=body, name=name, daemon=True)
+    thread.start()
     try:
         err = await asyncio.shield(done)
     except asyncio.CancelledError:
@@ -43,6 +46,7 @@ async def run_in_thread(work: Callable[[threading.Event], None], name: str, grac
         await asyncio.wait([done], timeout=grace_s)
         if not done.done():
             log.warning("%s did not end within %g s", name, grace_s)
+            HEARTBEATS.left_behind(name, thread)
         raise
     if err is not None:
         raise err

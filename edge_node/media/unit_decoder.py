@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import av
 
+from edge_node.aio.heartbeats import HEARTBEATS
 from edge_node.media.packet_queue import Coded, PacketQueue
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ class UnitDecoder:
                 if self._closing:
                     return
                 packet = self._queue.pop().packet
-            if not self._decode(codec, packet):
+            with HEARTBEATS.step("decoder"):
+                decoded = self._decode(codec, packet)
+            if not decoded:
                 codec = open_decoder(self._codec_name, reorders=self._reorders)
                 self._times.clear()
                 with self._changed:

@@ -11,6 +11,7 @@ import av
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
+from edge_node.aio.heartbeats import HEARTBEATS
 from edge_node.encode_plan.bitrate import BitrateControl
 from edge_node.encode_plan.pace import FrameLimiter
 from edge_node.encode_plan.plan import Plan, fit
@@ -158,7 +159,8 @@ class VideoEncoder:
                     self._codec, self._release = None, False
                 self._take_plan()
             if slot is not None:
-                self._encode_or_rebuild(*slot, keyframe)
+                with HEARTBEATS.step("video-encoder"):
+                    self._encode_or_rebuild(*slot, keyframe)
         self._codec = None
 
     def _take_plan(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from edge_node.aio.heartbeats import HEARTBEATS
 from edge_node.node.supervisor import Part, Report
 from edge_node.ports import AccessUnit, AudioSink, AudioSource, Panel, VideoSink, VideoSource
 
@@ -36,11 +37,13 @@ class _WatchedSink:
 
     def picture(self, frame: av.VideoFrame, captured_at: float) -> None:
         self._first()
-        self._sink.picture(frame, captured_at)
+        with HEARTBEATS.step("camera"):
+            self._sink.picture(frame, captured_at)
 
     def unit(self, unit: AccessUnit) -> None:
         self._first()
-        self._sink.unit(unit)
+        with HEARTBEATS.step("camera"):
+            self._sink.unit(unit)
 
 
 def video_part(source: VideoSource, sink: VideoSink, name: str = "camera") -> Part:
@@ -60,7 +63,8 @@ def microphone_part(source: AudioSource, sink: Callable[[Pcm], None], name: str 
 
         def block(pcm: Pcm) -> None:
             first()
-            sink(pcm)
+            with HEARTBEATS.step("microphone"):
+                sink(pcm)
 
         await source.run(block)
 
@@ -75,7 +79,8 @@ def speaker_part(sink: AudioSink, pull: Callable[[int], Pcm], name: str = "speak
 
         def block(frames: int) -> Pcm:
             first()
-            return pull(frames)
+            with HEARTBEATS.step("speaker"):
+                return pull(frames)
 
         await sink.run(block)
 

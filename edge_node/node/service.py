@@ -6,10 +6,11 @@ import asyncio
 import base64
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from edge_node.aio.heartbeats import HEARTBEATS
 from edge_node.errors import Bug, RetryLater, SettingsError, UsageError
 from edge_node.node.control import ControlServer
 from edge_node.node.node import Node
@@ -44,8 +45,11 @@ class Service:
         reload: Callable[[], Settings],
         manager: ServiceManager,
         socket: Path | None,
+        stuck: Callable[[], Sequence[str]] = HEARTBEATS.stuck,
     ) -> None:
+        """`stuck()` names threads that only the end of this process sets free."""
         self._settings = settings
+        self._stuck = stuck
         self._build = build
         self._reload = reload
         self._manager = manager
@@ -104,13 +108,23 @@ class Service:
             log.warning("something did not stop within %g s; leaving anyway", STOP_DEADLINE_S)
 
     async def _pulse(self) -> None:
-        """Tells the service manager that the loop turns and what the node does; never waits for the network."""
+        """Tells the service manager that loop and media threads move, what the node does; never waits for the network.
+
+        A stuck thread cannot be ended: the service manager, no longer fed, ends the process and starts it again.
+        """
         interval_s = min(STATUS_EVERY_S, self._manager.interval_s or STATUS_EVERY_S)
+        told: Sequence[str] = ()
         while True:
             if (err := self.node.failed()) is not None:
                 raise Bug(f"a keeper of the node broke ({err}); the service manager starts it again") from err
-            self._manager.alive()
-            self._manager.status(status_line(self.node.status()))
+            if stuck := self._stuck():
+                if stuck != told:
+                    log.error("stuck: %s; waiting for the watchdog to start the node again", ", ".join(stuck))
+                self._manager.status(f"stuck: {', '.join(stuck)}; the watchdog starts the node again")
+            else:
+                self._manager.alive()
+                self._manager.status(status_line(self.node.status()))
+            told = stuck
             await asyncio.sleep(interval_s)
 
     # Reload

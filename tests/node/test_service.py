@@ -103,7 +103,15 @@ class Rig:
         self.manager = Manager()
         self.nodes: list[StandIn] = []
         self.next: Settings | SettingsError = settings()
-        self.service = Service(settings(), build=self._build, reload=self._reload, manager=self.manager, socket=None)
+        self.stuck: list[str] = []
+        self.service = Service(
+            settings(),
+            build=self._build,
+            reload=self._reload,
+            manager=self.manager,
+            socket=None,
+            stuck=lambda: self.stuck,
+        )
         self.work = asyncio.create_task(self.service.run())
 
     def _build(self, given: Settings) -> Node:
@@ -189,3 +197,15 @@ async def test_a_node_beyond_repair_ends_the_daemon_in_order() -> None:
         await rig.work
     assert rig.manager.told[-1] == "stopping"
     assert rig.nodes[0].log[-1] == "stop"
+
+
+async def test_a_stuck_thread_starves_the_watchdog_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async with Rig() as rig:
+        await eventually(lambda: "alive" in rig.manager.told)
+        rig.stuck = ["video-encoder"]
+        line = "stuck: video-encoder; the watchdog starts the node again"
+        await eventually(lambda: rig.manager.told.count(line) >= 3)
+        assert "alive" not in rig.manager.told[rig.manager.told.index(line) :]
+        assert caplog.text.count("waiting for the watchdog") == 1
+        rig.stuck = []
+        await eventually(lambda: rig.manager.told[-1] != line)
