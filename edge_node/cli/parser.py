@@ -91,11 +91,15 @@ def _programs(add: Add) -> None:
     hub.add_argument("--dev-key", metavar="KEY", help="a publishable key with every permission, for development")
     hub.add_argument("--insecure-dev-key", action="store_true", help="allow --dev-key on an address others reach")
     hub.add_argument("--json", action="store_true", help="say where it listens as one line of JSON")
-    _hub_key(hub)
+    files = hub.add_subparsers(metavar="key|claim|device")
+    _hub_key(files.add_parser("key", help="make, list or revoke keys in the hub's key file"))
+    _hub_enrol(
+        files.add_parser("claim", help="make, list or revoke codes that let a node enrol once"),
+        files.add_parser("device", help="list or revoke nodes that enrolled"),
+    )
 
 
-def _hub_key(hub: argparse.ArgumentParser) -> None:
-    key = hub.add_subparsers(metavar="key").add_parser("key", help="make, list or revoke keys in the hub's key file")
+def _hub_key(key: argparse.ArgumentParser) -> None:
     kinds = key.add_subparsers(dest="what", metavar="new|list|revoke", required=True)
     new = kinds.add_parser("new", help="make a key, and show it this once")
     new.add_argument("--secret", action="store_true", help="a pair that signs tokens and opens the control plane")
@@ -106,13 +110,37 @@ def _hub_key(hub: argparse.ArgumentParser) -> None:
     revoke = kinds.add_parser("revoke", help="take a key away, which closes the connections it let in")
     revoke.add_argument("id", metavar="ID", help="its id, the start of it, or its name")
     for command in (new, listing, revoke):
-        command.set_defaults(module="hub_key")
-        command.add_argument("--file", type=Path, metavar="FILE", help="default: as the hub's settings say")
-        # Given before or after the word key: a default of its own would undo the former (bugs.python.org/issue9351).
-        command.add_argument(
-            "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="the hub's settings in TOML"
-        )
-        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
+        _hub_file(command, "hub_key")
+
+
+def _hub_file(command: argparse.ArgumentParser, module: str) -> None:
+    command.set_defaults(module=module)
+    command.add_argument("--file", type=Path, metavar="FILE", help="default: as the hub's settings say")
+    # Given before or after the word key: a default of its own would undo the former (bugs.python.org/issue9351).
+    command.add_argument(
+        "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="the hub's settings in TOML"
+    )
+    command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
+
+
+def _hub_enrol(claim: argparse.ArgumentParser, device: argparse.ArgumentParser) -> None:
+    kinds = claim.add_subparsers(dest="what", metavar="new|list|revoke", required=True)
+    new = kinds.add_parser("new", help="make one code per node, and show it this once")
+    new.add_argument("nodes", nargs="*", metavar="NODE", help="the node's id")
+    new.add_argument("--fleet", type=Path, metavar="CSV", help="the nodes in the column id of this file")
+    new.add_argument("--hours", type=number(0.01, 8760), default=72, metavar="H", help="how long it waits (default 72)")
+    new.add_argument("--channels", nargs="+", default=(), metavar="PATTERN", help="default: home/* telemetry/NODE")
+    new.add_argument("--permissions", nargs="+", default=(), metavar="PERMISSION", help="default: all four")
+    new.add_argument("--out", type=Path, metavar="CSV", help="add node,code,expires to this file (mode 0600)")
+    revoke = kinds.add_parser("revoke", help="take away what nobody has used yet")
+    revoke.add_argument("id", metavar="ID", help="the claim's id, or the node's")
+    for command in (new, kinds.add_parser("list", help="the claims, without their codes"), revoke):
+        _hub_file(command, "hub_claim")
+    devices = device.add_subparsers(dest="what", metavar="list|revoke", required=True)
+    gone = devices.add_parser("revoke", help="throw a node out, which closes its connections")
+    gone.add_argument("id", metavar="NODE")
+    for command in (devices.add_parser("list", help="the nodes that enrolled"), gone):
+        _hub_file(command, "hub_device")
 
 
 def _daemon_commands(add: Add) -> None:

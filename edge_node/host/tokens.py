@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from edge_node.errors import RetryLater
+from edge_node.errors import RetryLater, SettingsError
 from edge_node.settings.schema import ChannelSettings
 
 MAX_TOKEN_BYTES = 64 * 1024
@@ -23,7 +23,10 @@ def token_provider(channel: ChannelSettings) -> TokenProvider | None:
     """Gives a token per call, from whichever of token, token_file, token_url, token_command is set.
 
     None when the credential is an api_key. The provider raises RetryLater when no token can be had for now.
+    Raises SettingsError for channel.enrolled, which is the daemon's alone (enrolment.DeviceTokens).
     """
+    if channel.enrolled:
+        raise SettingsError("channel.enrolled is the daemon's own way in: name settings with an api_key or a token")
     token, file, url, command = channel.token, channel.token_file, channel.token_url, channel.token_command
 
     async def provide() -> str:

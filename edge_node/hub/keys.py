@@ -62,6 +62,8 @@ class KeyRing:
         self._new_peer_id = new_peer_id
         self.dev_key = _dev_key(config, stored)
         self._console = _Pair(f"console_{secrets.token_hex(4)}", secrets.token_urlsafe(48))
+        self._device = _Pair(f"device_{secrets.token_hex(4)}", secrets.token_urlsafe(48))
+        self._devices: frozenset[str] = frozenset()
         self._keys: dict[str, _Key] = {}
         self._pairs: dict[str, _Pair] = {}
         self.adopt(stored)
@@ -82,6 +84,10 @@ class KeyRing:
         secret_of = {pair.id: pair.secret for pair in pairs}
         gone = {kid for kid, pair in before_pairs.items() if secret_of.get(kid) != pair.secret}
         return frozenset(gone | (before.keys() - self._keys.keys()))
+
+    def adopt_devices(self, key_ids: frozenset[str]) -> None:
+        """These devices may come in; a token of any other is worth nothing from now on."""
+        self._devices = key_ids
 
     def admit(self, query: Mapping[str, str], origin: str | None, now_wall: float) -> Grant | Refusal:
         """The grant of a connection from its query string (`key` or `token`) and Origin header."""
@@ -114,8 +120,11 @@ class KeyRing:
         if signed is None:
             return Refusal(WsCloseCode.INVALID_TOKEN, "this token is not valid here")
         pair, claims = signed
+        key_id = pair.id
+        if pair is self._device and (key_id := str(claims.get("iss"))) not in self._devices:
+            return Refusal(WsCloseCode.INVALID_TOKEN, "this device is not enrolled any more")
         found = grant_from_claims(claims, now_wall, pair.scope)
-        return found if isinstance(found, Refusal) else replace(found, key_id=pair.id)
+        return found if isinstance(found, Refusal) else replace(found, key_id=key_id)
 
     def _signed(self, token: str) -> tuple[_Pair, Mapping[str, Any]] | None:
         """Who signed a token and what it claims, unchecked; None when nobody here did."""
@@ -126,7 +135,8 @@ class KeyRing:
             kid = header.get("kid")
             if header.get("alg") != _ALGORITHM or not isinstance(kid, str):
                 return None
-            pair = self._console if kid == self._console.id else self._pairs.get(kid)
+            own = {self._console.id: self._console, self._device.id: self._device}
+            pair = own.get(kid) or self._pairs.get(kid)
             if pair is None:
                 return None
             return pair, jwt.decode(token, pair.secret, algorithms=[_ALGORITHM], options=_SIGNATURE_ONLY)
@@ -140,6 +150,10 @@ class KeyRing:
     def mint_for_console(self, claims: Mapping[str, Json]) -> str:
         """A token signed by the pair that lives and dies with this ring."""
         return _sign(self._console, claims)
+
+    def mint_for_device(self, claims: Mapping[str, Json]) -> str:
+        """A token for an enrolled device, whose key id is the claim `iss`; as short-lived as this ring."""
+        return _sign(self._device, claims)
 
     def resident(self, token: str) -> str | None:
         """The peer id in a token of this ring's console, expired or not; None for any other text."""

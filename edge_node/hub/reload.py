@@ -21,11 +21,16 @@ class Reloader:
     """Looks once a second whether a file changed. What cannot be read changes nothing, and is told once."""
 
     def __init__(
-        self, key_file: Path | None, adopt: Callable[[Sequence[StoredKey]], None], certificates: Certificates | None
+        self,
+        key_file: Path | None,
+        adopt: Callable[[Sequence[StoredKey]], None],
+        certificates: Certificates | None,
+        look_at_devices: Callable[[bool], None] = lambda at_once: None,
     ) -> None:
         self._key_file = key_file
         self._adopt = adopt
         self._certificates = certificates
+        self._look_at_devices = look_at_devices
         self._stamp = stamp(key_file) if key_file else None
         if key_file and is_exposed(key_file):
             log.warning("others can read %s: chmod 600 %s", key_file, key_file)
@@ -40,6 +45,7 @@ class Reloader:
         """Takes over what changed; everything when `at_once`."""
         if self._certificates is not None:
             self._certificates.refresh(at_once)
+        self._look_at_devices(at_once)
         if self._key_file is None:
             return
         found = stamp(self._key_file)

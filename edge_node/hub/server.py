@@ -13,6 +13,8 @@ from edge_node.aio.tasks import cancel_and_wait
 from edge_node.errors import Bug
 from edge_node.hub.ca_site import CA_PATH, CaFile, PlainSite
 from edge_node.hub.config import HubConfig
+from edge_node.hub.enrol import Enrolment
+from edge_node.hub.enrol_file import ENROL_FILE
 from edge_node.hub.health import Health
 from edge_node.hub.key_file import StoredKey, read_keys
 from edge_node.hub.keys import KeyRing
@@ -44,8 +46,11 @@ class Hub:
         limits, key_file = config.limits, config.keys.file
         self.keys = KeyRing(config, read_keys(key_file) if key_file else ())
         self._certificates = Certificates(config.tls, config.state_dir, clock) if config.tls.enabled else None
-        self._reloader = Reloader(key_file, self._adopt, self._certificates)
         self._switchboard = Switchboard(limits, clock)
+        self._enrolment = Enrolment(
+            key_file.with_name(ENROL_FILE) if key_file else None, self.keys, clock, self._revoke_devices
+        )
+        self._reloader = Reloader(key_file, self._adopt, self._certificates, self._enrolment.look)
         self._session = ConsoleSession(config.console, self.keys, clock, simulator, self.ca_path)
         self._sockets = Sockets(self.keys, self._switchboard, limits, clock)
         self._health = Health(self._switchboard, self.keys, self._certificates, clock)
@@ -138,6 +143,9 @@ class Hub:
         if gone:
             self._switchboard.dispatch(Revoke(gone))
 
+    def _revoke_devices(self, key_ids: frozenset[str]) -> None:
+        self._switchboard.dispatch(Revoke(key_ids))
+
     async def start(self) -> None:
         """Binds and serves. Raises RetryLater when an address is taken."""
         if self._listener is not None:
@@ -162,7 +170,7 @@ class Hub:
         app = web.Application(
             middlewares=[self._proxies.middleware, self._health.count, errors_as_json], client_max_size=MAX_BODY_BYTES
         )
-        for part in (self._sockets, self._rest, self._health):
+        for part in (self._sockets, self._rest, self._enrolment, self._health):
             app.add_routes(part.routes())
         app.add_routes(self._extra)
         if self._certificates is not None:

@@ -24,8 +24,10 @@ from edge_node.encode_plan.daylight import DaylightRule, Light
 from edge_node.encode_plan.limits import board_limits
 from edge_node.encode_plan.plan import Plan, Refusal, Source
 from edge_node.errors import SettingsError
+from edge_node.host.enrolment import DeviceTokens
 from edge_node.host.identity import board_model
 from edge_node.host.probes import LinuxProbe
+from edge_node.host.tokens import token_provider
 from edge_node.media.audio_publication import AudioPublication
 from edge_node.media.auto_source import AutoSource, Choice
 from edge_node.media.camera_source import CameraSource
@@ -254,15 +256,14 @@ def rule_engine(settings: Settings) -> RuleEngine:
     return RuleEngine(rule for rule in parsed if isinstance(rule, Rule))
 
 
-def credentials(settings: Settings) -> Mapping[str, Any]:
+def credentials(settings: Settings, state_dir: Path | None, clock: Clock) -> Mapping[str, Any]:
     """Arguments for the clients: one credential, the origin, how to come back."""
-    from edge_node.host.tokens import token_provider
-
     channel = settings.channel
     key = channel.api_key.get_secret_value() if channel.api_key is not None else None
+    tokens = DeviceTokens.of(settings, state_dir, clock) if channel.enrolled else token_provider(channel)
     return {
         "api_key": key,
-        "token_provider": None if key is not None else token_provider(channel),
+        "token_provider": tokens,
         "url": channel.url,
         "allow_insecure_lan": channel.allow_insecure_lan,
         "reconnect": RECONNECT,
@@ -326,7 +327,7 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
         outputs.on_ring(partial(looks.clips.press, "ring"))
     looks.shut(privacy.on)
     privacy.observe(looks.shut)
-    how = {**credentials(settings), "connect": devices.connect}
+    how = {**credentials(settings, devices.state_dir, clock), "connect": devices.connect}
     published = [Published(video.track, "camera")] if devices.camera is not None else []
     if devices.microphone is not None:
         published.append(Published(audio.track, "microphone"))

@@ -34,7 +34,7 @@ Argv = Annotated[tuple[str, ...], BeforeValidator(checks.argv), Field(min_length
 Scalar = Annotated[Any, AfterValidator(checks.scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 EvenPx = Annotated[int, Field(ge=64, le=4096, multiple_of=2)]  # 4:2:0 colour needs even sides (H.264 table 6-1)
-CREDENTIAL_KEYS = ("api_key", "token", "token_file", "token_url", "token_command")
+CREDENTIAL_KEYS = ("api_key", "token", "token_file", "token_url", "token_command", "enrolled")
 
 
 class Section(BaseModel):
@@ -65,13 +65,14 @@ class ChannelSettings(Section):
         default=None, description="an address asked for a fresh JWT per connection"
     )
     token_command: Argv | None = Field(default=None, description="a command that prints a fresh JWT per connection")
+    enrolled: bool = Field(default=False, description="tokens for this device's own key, from a hub that knows it")
 
     @model_validator(mode="after")
     def _check(self) -> ChannelSettings:
         problems = []
         if reason := checks.insecure_origin_problem(self.url, self.allow_insecure_lan):
             problems.append(Problem("channel.url", reason))
-        given = [key for key in CREDENTIAL_KEYS if getattr(self, key) is not None]
+        given = [key for key in CREDENTIAL_KEYS if getattr(self, key) not in (None, False)]
         if not given:
             ways = ", ".join(CREDENTIAL_KEYS)
             problems.append(Problem("channel.api_key", f"is missing: give one credential ({ways})", absent=True))

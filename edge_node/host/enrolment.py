@@ -1,0 +1,258 @@
+"""A device's own identity: its key, its claim, tokens for it from the hub."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from edge_node.errors import RetryLater
+from edge_node.ports import Clock
+from edge_node.protocol.enrolment import ENROL_PATH, TOKEN_PATH, enrol_message, token_message
+from edge_node.settings.schema import Settings
+
+log = logging.getLogger(__name__)
+
+STATE_DIR = Path("/var/lib/edge-node")
+KEY_FILE = "identity.key"
+CLAIM_FILE = "claim.json"
+IDENTITY_FILE = "identity.json"
+REQUEST_DEADLINE_S = 3.0
+"""Three requests fit into the ten seconds that the signalling client gives a token provider."""
+REFUSED_WAIT_S = 60.0
+"""What the hub refused it will refuse again: asking more often only fills two logs."""
+MAX_ANSWER_BYTES = 64 * 1024
+_NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID, verify(1)
+
+
+class Refused(RetryLater):
+    """The hub understood and said no; `code` as in its answer."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(f"the hub refuses this device: {reason}")
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKey:
+    """An Ed25519 key; the private half never leaves the state directory."""
+
+    private: Any
+    public: str
+    """Raw, in hex."""
+
+    def sign(self, message: bytes) -> str:
+        """The signature in hex."""
+        signature: bytes = self.private.sign(message)
+        return signature.hex()
+
+
+def device_key(state: Path) -> DeviceKey:
+    """The key in the state directory, made on first use (mode 0600). Raises RetryLater."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    path = state / KEY_FILE
+    try:
+        if not path.exists():
+            fresh = Ed25519PrivateKey.generate().private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            write_private(path, fresh)
+            log.info("this device has a key of its own now: %s", path)
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except OSError as err:
+        raise RetryLater(f"{path} cannot be read or written ({err.strerror}): check the disk") from None
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise RetryLater(f"{path} is spoilt: remove it, make a new claim for this device, provision it again")
+    return DeviceKey(key, key.public_key().public_bytes_raw().hex())
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replaces a file at once, readable by its owner only; root leaves it to whom the directory belongs."""
+    aside = path.with_name(f".{path.name}.new")
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            if os.geteuid() == 0:
+                owner = path.parent.stat()
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """What was created, renamed or deleted in it is on the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class DeviceTokens:
+    """Gives a token per call; enrols first when a claim waits in the state directory.
+
+    Raises RetryLater while there is no token. The caller's backoff paces what failed for want of a network; after a
+    refusal nothing is asked for REFUSED_WAIT_S.
+    """
+
+    def __init__(self, state: Path, node: str, url: str, ca_file: Path | None, clock: Clock) -> None:
+        parts = urlsplit(url)
+        self._state = state
+        self._node = node
+        self._origin = f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}"
+        self._ca_file = ca_file
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._refused: tuple[float, Refused] | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, state: Path | None, clock: Clock) -> DeviceTokens:
+        channel = settings.channel
+        return cls(state or STATE_DIR, settings.node.id, channel.url, channel.ca_file, clock)
+
+    async def __call__(self) -> str:
+        async with self._lock:
+            if self._refused is not None:
+                until, refused = self._refused
+                if self._clock.monotonic() < until:
+                    raise refused
+            try:
+                token = await asyncio.to_thread(self._token)
+            except Refused as err:
+                log.error("%s", err)
+                self._refused = (self._clock.monotonic() + REFUSED_WAIT_S, err)
+                raise
+            self._refused = None
+            return token
+
+    def _token(self) -> str:
+        key = device_key(self._state)
+        claim = read_json(self._state / CLAIM_FILE)
+        if claim is not None:
+            self._enrol(key, claim)
+        elif not (self._state / IDENTITY_FILE).exists():
+            raise RetryLater("this device is not enrolled: make a claim with edge-node hub claim new, provision it")
+        nonce = str(self._post(TOKEN_PATH, {"node": self._node}).get("nonce", ""))
+        signature = key.sign(token_message(self._node, nonce))
+        answer = self._post(TOKEN_PATH, {"node": self._node, "nonce": nonce, "signature": signature})
+        token = answer.get("token")
+        if not isinstance(token, str) or not token:
+            raise RetryLater(f"{self._origin} gave no token: is it an edge-node hub?")
+        return token
+
+    def _enrol(self, key: DeviceKey, claim: dict[str, Any]) -> None:
+        code = str(claim.get("code", ""))
+        if (fingerprint := claim.get("ca_sha256")) and self._ca_file is not None and not self._ca_file.exists():
+            self._fetch_authority(str(fingerprint), self._ca_file)
+        proof = key.sign(enrol_message(code, self._node, key.public))
+        try:
+            self._post(ENROL_PATH, {"claim": code, "node": self._node, "key": key.public, "proof": proof})
+        except Refused as err:
+            if err.code == "rate_limited" or not (self._state / IDENTITY_FILE).exists():
+                raise
+            # A card with a spent claim must not throw out a device that is enrolled.
+            log.warning("the claim is dropped, the identity stays: %s", err)
+        else:
+            log.info("enrolled at %s as %s", self._origin, self._node)
+            identity = {"node": self._node, "hub": self._origin, "claim_sha256": claim_hash(code)}
+            self._keep(IDENTITY_FILE, json.dumps(identity).encode())
+        (self._state / CLAIM_FILE).unlink(missing_ok=True)
+
+    def _keep(self, name: str, content: bytes) -> None:
+        try:
+            write_private(self._state / name, content)
+        except OSError as err:
+            raise RetryLater(f"{self._state / name} cannot be written ({err.strerror}): make room") from None
+
+    def _fetch_authority(self, fingerprint: str, path: Path) -> None:
+        """The hub's own authority, over a connection that proves nothing: what it is worth is its fingerprint."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        pem = self._send(urllib.request.Request(f"{self._origin}/ca.crt"), context)
+        try:
+            der = ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
+        except (ValueError, UnicodeDecodeError):
+            raise RetryLater(f"{self._origin}/ca.crt is no certificate: is this the hub?") from None
+        if hashlib.sha256(der).hexdigest() != fingerprint.replace(":", "").lower():
+            raise Refused("other_authority", "its authority is another than the card says: is this the right hub?")
+        self._keep(path.name, pem) if path.parent == self._state else path.write_bytes(pem)
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        request = urllib.request.Request(f"{self._origin}{path}", json.dumps(body).encode(), headers)
+        context = None
+        if self._origin.startswith("https"):
+            context = ssl.create_default_context()
+            with contextlib.suppress(FileNotFoundError):
+                context.load_verify_locations(self._ca_file) if self._ca_file else None
+        try:
+            value = json.loads(self._send(request, context))
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise RetryLater(f"{self._origin}{path} does not answer as a hub does: check channel.url")
+        return value
+
+    def _send(self, request: urllib.request.Request, context: ssl.SSLContext | None) -> bytes:
+        try:
+            with urllib.request.urlopen(request, timeout=REQUEST_DEADLINE_S, context=context) as answer:
+                found: bytes = answer.read(MAX_ANSWER_BYTES)
+                return found
+        except urllib.error.HTTPError as err:
+            with err:
+                raise _refusal(err.code, err.read(MAX_ANSWER_BYTES)) from None
+        except (OSError, ValueError) as err:
+            raise RetryLater(f"the hub at {self._origin} cannot be reached: {_why(err)}") from None
+
+
+def _refusal(status: int, raw: bytes) -> RetryLater:
+    try:
+        body = json.loads(raw)
+        code, reason = str(body["error"]), str(body["message"])[:300]
+    except (ValueError, TypeError, KeyError):
+        return RetryLater(f"the hub answers with HTTP status {status}: does channel.url name an edge-node hub?")
+    return Refused(code, reason) if 400 <= status < 500 else RetryLater(f"the hub fails: {reason}")
+
+
+def _why(err: Exception) -> str:
+    reason = getattr(err, "reason", err)
+    if isinstance(reason, ssl.SSLCertVerificationError) and reason.verify_code == _NOT_YET_VALID:
+        return "its certificate is not valid yet, which means that this device's clock is behind: wait for time sync"
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({reason.verify_message}): check channel.ca_file"
+    return f"{reason}: check the network and channel.url"
+
+
+def claim_hash(code: str) -> str:
+    """What is kept of a used claim."""
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file; None without one, or when there is none in it (a card that lost its power)."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,150 @@
+"""A device against a real hub: its key, its claim, its tokens, what it says when something is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import ssl
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_node.errors import RetryLater, SettingsError
+from edge_node.host import enrolment
+from edge_node.host.enrolment import DeviceTokens, Refused, claim_hash, device_key
+from edge_node.host.tokens import token_provider
+from edge_node.hub.enrol_file import add_claims, new_claim
+from edge_node.settings import from_dict
+from tests.support.clock import ManualClock
+from tests.support.hub_client import client, running_hub
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    (tmp_path / "state").mkdir()
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "hub" / "enrolment.json"
+
+
+def claim_on_card(file: Path, state: Path, node: str = "gate-1", **more: Any) -> str:
+    claim, code = new_claim(0, node, hours=1)
+    add_claims(file, [claim.model_copy(update={"expires": 4_000_000_000})], 0)
+    (state / "claim.json").write_text(json.dumps({"code": code, **more}))
+    return code
+
+
+def tokens(url: str, state: Path, clock: ManualClock | None = None, ca: Path | None = None) -> DeviceTokens:
+    settings = from_dict(
+        {
+            "node": {"id": "gate-1"},
+            "channel": {"name": "home/gate", "url": url, "enrolled": True} | ({"ca_file": str(ca)} if ca else {}),
+        }
+    )
+    return DeviceTokens.of(settings, state, clock or ManualClock())
+
+
+def modes(folder: Path) -> dict[str, str]:
+    return {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()}
+
+
+def content(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+async def test_a_device_enrols_once_then_gets_tokens(file: Path, state: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    async with running_hub(keys={"file": file.with_name("keys.json")}) as hub:
+        code = claim_on_card(file, state)
+        provider = tokens(hub.url, state)
+        for _ in range(2):
+            async with client(hub, f"token={await provider()}") as it:
+                assert it.peer_id == "gate-1"
+        assert content(state / "claim.json") == "", "the claim is spent"
+        assert json.loads(content(state / "identity.json"))["claim_sha256"] == claim_hash(code)
+        # A power cut before the claim was deleted: it is offered once more.
+        (state / "claim.json").write_text(json.dumps({"code": code}))
+        assert await tokens(hub.url, state)()
+    assert code not in caplog.text and "BEGIN" not in caplog.text
+    assert modes(state) == {"identity.key": "0o600", "identity.json": "0o600"}
+
+
+async def test_a_refusal_is_told_once_and_not_repeated_for_a_minute(
+    file: Path, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
+    async with running_hub(keys={"file": file.with_name("keys.json")}) as hub:
+        claim_on_card(file, state, node="gate-2")
+        provider = tokens(hub.url, state, clock)
+        for _ in range(3):
+            with pytest.raises(Refused, match="for gate-2"):
+                await provider()
+        assert caplog.text.count("the hub refuses this device") == 1
+        claim_on_card(file, state)
+        clock.advance(enrolment.REFUSED_WAIT_S)
+        assert await provider()
+        # Somebody puts the card of a used claim into an enrolled device: it stays what it is.
+        claim_on_card(file, state, node="gate-2")
+        assert await tokens(hub.url, state)()
+        assert "the identity stays" in caplog.text and not content(state / "claim.json")
+
+
+async def test_without_a_claim_or_a_network(state: Path) -> None:
+    with pytest.raises(RetryLater, match="not enrolled"):
+        await tokens("ws://127.0.0.1:9", state)()
+    (state / "claim.json").write_text('{"code": "claim-x.y"}')
+    with pytest.raises(RetryLater, match="cannot be reached"):
+        await tokens("ws://127.0.0.1:9", state)()
+    assert content(state / "claim.json"), "it waits for the network"
+    (state / "identity.key").write_text("nonsense")
+    with pytest.raises(RetryLater, match="spoilt"):
+        await tokens("ws://127.0.0.1:9", state)()
+    with pytest.raises(RetryLater, match="cannot be read or written"):
+        device_key(state / "none")
+
+
+async def test_the_hubs_own_authority_is_known_by_its_fingerprint(file: Path, state: Path) -> None:
+    ca = state / "hub-ca.crt"
+    async with tls_hub(file) as hub:
+        pem = (file.parent / "tls" / "ca.crt").read_text()
+        right = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+        claim_on_card(file, state)
+        with pytest.raises(RetryLater, match="not trusted"):
+            await tokens(hub.url, state, ca=ca)()
+        claim_on_card(file, state, ca_sha256="00" * 32)
+        with pytest.raises(Refused, match="other than the card says"):
+            await tokens(hub.url, state, ca=ca)()
+        claim_on_card(file, state, ca_sha256=right)
+        assert await tokens(hub.url, state, ca=ca)()
+        assert content(ca) == pem
+
+
+def tls_hub(file: Path) -> Any:
+    return running_hub(keys={"file": file.with_name("keys.json")}, state_dir=file.parent, tls={"self_made": True})
+
+
+async def test_something_else_than_a_hub(state: Path) -> None:
+    async with running_hub() as hub:  # enrols nobody
+        (state / "claim.json").write_text('{"code": "claim-x.y"}')
+        with pytest.raises(Refused, match="refuses"):
+            await tokens(hub.url, state)()
+
+
+def test_answers_and_failures_in_words() -> None:
+    assert "HTTP status 404" in str(enrolment._refusal(404, b"<html>"))
+    assert "the hub fails" in str(enrolment._refusal(503, b'{"error": "x", "message": "y"}'))
+    early = ssl.SSLCertVerificationError(1, "x")
+    early.verify_code = 9
+    assert "clock is behind" in enrolment._why(urllib.error.URLError(early))
+
+
+def test_only_the_daemon_uses_the_identity() -> None:
+    with pytest.raises(SettingsError, match="daemon"):
+        token_provider(from_dict({"channel": {"name": "a", "enrolled": True}}).channel)
+    with pytest.raises(SettingsError, match="keep one credential"):
+        from_dict({"channel": {"name": "a", "enrolled": True, "api_key": "pk"}})
