@@ -10,6 +10,7 @@ from pathlib import Path
 from edge_node.errors import EdgeNodeError
 from edge_node.update import slots as layout
 from edge_node.update.bundle import BundleRefused
+from edge_node.update.faults import Faults, this_end
 from edge_node.update.slots import Slots
 from edge_node.update.updater import Updater
 from edge_node.update.world import SOCKET, Systemd, World
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
     parser.add_argument("--trust", type=Path, action="append", help="folder with public keys")
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("guard", help="before every start: chooses the slot")
+    commands.add_parser("ended", help="after every end: counts failures in a row, acts when there are many")
     commands.add_parser("settle", help="goes on with a trial that was cut off")
     commands.add_parser("status", help="what is in the slots")
     commands.add_parser("rollback", help="returns to the other slot")
@@ -63,6 +65,10 @@ def _run(args: argparse.Namespace, slots: Slots, updater: Updater) -> int:
     match args.what:
         case "guard":
             if done := slots.guard():
+                print(done, flush=True)
+            Faults(slots.root).started()
+        case "ended":
+            if done := Faults(slots.root).ended(this_end()):
                 print(done, flush=True)
         case "status":
             print(layout.text(slots))
