@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import os
+import socket
+import struct
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edge_node.host.journal import is_journal, set_up
+from edge_node.host.journal import MAX_MESSAGE, JournalHandler, is_journal, message_id, set_up
 
 
 @pytest.fixture
@@ -94,3 +97,93 @@ def test_the_defaults_are_stderr_and_the_root_logger(capsys: pytest.CaptureFixtu
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
+
+
+class Journal:
+    """journald's socket, and stderr as systemd connects it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "socket"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(self.path))
+        self._socket.settimeout(10.0)
+        self.stderr = (folder / "stderr").open("w+")
+        status = os.fstat(self.stderr.fileno())
+        self.env = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+
+    def entry(self) -> dict[str, str]:
+        data, fields = self._socket.recv(1 << 20), {}
+        while data:
+            name, _, data = data.partition(b"\n")
+            if b"=" in name:
+                key, _, value = name.partition(b"=")
+            else:
+                key, (size,) = name, struct.unpack("<Q", data[:8])
+                value, data = data[8 : 8 + size], data[9 + size :]
+            fields[key.decode()] = value.decode()
+        return fields
+
+    def close(self) -> None:
+        self._socket.close()
+        self.stderr.close()
+
+
+@pytest.fixture
+def journal(tmp_path: Path, logger: logging.Logger) -> Iterator[Journal]:
+    one = Journal(tmp_path)
+    set_up("info", one.env, one.stderr, logger, one.path)
+    yield one
+    for handler in logger.handlers:
+        handler.close()
+    one.close()
+
+
+def test_entries_have_fields(journal: Journal, logger: logging.Logger) -> None:
+    logger.warning("%s is here", "ada", extra={"event": "peer.joined", "peer_id": "ada", "channel": "home/door"})
+    entry = journal.entry()
+    assert entry["MESSAGE"] == "ada is here" and entry["PRIORITY"] == "4"
+    assert entry["EDGE_NODE_EVENT"] == "peer.joined" and uuid.UUID(entry["MESSAGE_ID"])
+    assert entry["MESSAGE_ID"] == message_id("peer.joined") != message_id("peer.left")
+    assert (entry["PEER_ID"], entry["CHANNEL"]) == ("ada", "home/door")
+    assert (entry["COMPONENT"], entry["LOGGER"]) == ("test", "edge_node.test")
+    assert entry["CODE_FUNC"] == "test_entries_have_fields" and int(entry["CODE_LINE"]) > 0
+    logger.error("the camera is gone", extra={"component": "camera"})
+    entry = journal.entry()
+    assert entry["COMPONENT"] == "camera" and "MESSAGE_ID" not in entry and "PEER_ID" not in entry
+
+
+def test_a_traceback_is_one_entry_without_credentials(journal: Journal, logger: logging.Logger) -> None:
+    try:
+        raise ValueError("refused pk_live_canary1234")
+    except ValueError:
+        logger.exception("no", extra={"peer_id": "pk_live_canary1234\nMESSAGE=forged"})
+    entry = journal.entry()
+    assert "ValueError" in entry["MESSAGE"] and entry["MESSAGE"].startswith("no\n")
+    assert not [value for value in entry.values() if "canary" in value]
+    logger.info("x" * 10 * MAX_MESSAGE)
+    assert len(journal.entry()["MESSAGE"]) == MAX_MESSAGE
+
+
+def test_other_libraries_are_named(journal: Journal, logger: logging.Logger) -> None:
+    logger.name = "aiortc.rtp"
+    logger.warning("late")
+    entry = journal.entry()
+    assert entry["MESSAGE"] == "aiortc.rtp: late" and entry["COMPONENT"] == "aiortc"
+
+
+def test_without_a_journal_the_lines_go_to_stderr(journal: Journal, logger: logging.Logger) -> None:
+    journal.path.unlink()
+    logger.warning("still here")
+    journal.stderr.seek(0)
+    assert journal.stderr.read() == "<4>edge_node.test: still here\n"
+    (handler,) = logger.handlers
+    assert isinstance(handler, JournalHandler) and handler.refused == 1
+
+
+def test_a_wrong_call_is_no_end_of_logging(
+    journal: Journal, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger.info("%d", "no number")
+    assert "Logging error" in capsys.readouterr().err
+    logger.info("goes on")
+    assert journal.entry()["MESSAGE"] == "goes on"
