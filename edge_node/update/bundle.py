@@ -210,7 +210,8 @@ def pack(out: Path, manifest: Manifest, folder: Path, key: Path) -> None:
             raise EdgeNodeError(f"the bundle could not be signed: {done.stderr.decode(errors='replace').strip()}")
         signature = sig.read_bytes()
     aside = out.with_name(f".{out.name}.part")
-    with tarfile.open(aside, "w", format=tarfile.USTAR_FORMAT) as tar:
+    # Not ustar: wheels for several platforms have names beyond its 100 characters.
+    with tarfile.open(aside, "w", format=tarfile.GNU_FORMAT) as tar:
         for name, content in ((MANIFEST, data), (SIGNATURE, signature)):
             tar.addfile(_member_info(name, len(content)), io.BytesIO(content))
         for name in sorted(manifest.files):

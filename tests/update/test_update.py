@@ -22,7 +22,17 @@ import pytest
 from edge_node.errors import EdgeNodeError
 from edge_node.update import build
 from edge_node.update.__main__ import main, this_python
-from edge_node.update.bundle import FORMAT, MAX_BUNDLE_BYTES, Bundle, BundleRefused, pack, read_manifest, version_key
+from edge_node.update.bundle import (
+    FORMAT,
+    MAX_BUNDLE_BYTES,
+    Bundle,
+    BundleRefused,
+    Manifest,
+    hashes,
+    pack,
+    read_manifest,
+    version_key,
+)
 from edge_node.update.health import DEADLINE_S, Bad, Good, HealthGate
 from edge_node.update.slots import MAX_STARTS, Pending, dump, text
 from tests.support.update_lab import Machine, Publisher
@@ -51,6 +61,16 @@ def machine(first: Path, tmp_path: Path) -> Machine:
     # The virtual environments are only run, never changed: they may point to where they were made.
     shutil.copytree(first, tmp_path / "machine", symlinks=True)
     return Machine(tmp_path / "machine")
+
+
+def test_names_of_wheels_may_be_long(publisher: Publisher, tmp_path: Path) -> None:
+    name = f"wheels/{'x' * 120}-cp313-cp313-manylinux_2_17_aarch64.manylinux2014_aarch64.whl"
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / name).write_bytes(b"wheel")
+    pack(tmp_path / "b.tar", Manifest("1.0.0", "any", "3.13", "0", hashes(tmp_path)), tmp_path, publisher.key)
+    with Bundle(tmp_path / "b.tar", publisher.keys) as bundle:
+        bundle.unpack(tmp_path / "out")
+    assert (tmp_path / "out" / name).read_bytes() == b"wheel"
 
 
 def test_a_good_update_is_kept(machine: Machine, publisher: Publisher) -> None:
