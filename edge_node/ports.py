@@ -196,11 +196,15 @@ class Panel(Protocol):
     """Buttons, LEDs and relays."""
 
     async def run(self, on_press: Callable[[str], None]) -> None:
-        """Watches the buttons until cancelled; `on_press(button name)` from any thread. Relays end released."""
+        """Watches buttons and inputs until cancelled; calls on_press from any thread. Relays end released.
+
+        With `NAME` for a press, `NAME:long` or `NAME:double` for one of a button that tells them apart, `NAME:on` or
+        `NAME:off` for the position of an input: once when it begins, then at each change.
+        """
         ...
 
     def show(self, led: str, pattern: str) -> None:
-        """Sets an LED to a named pattern (devices.patterns.PATTERNS). Unknown LED: UsageError."""
+        """Sets an LED to a named pattern (devices.patterns.look: `blink`, `blink#ff8000`). Unknown LED: UsageError."""
         ...
 
     def pulse(self, relay: str, pulse_ms: int) -> None:

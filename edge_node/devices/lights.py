@@ -5,10 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from edge_node.devices.patterns import PATTERNS, Pattern
+from edge_node.devices.patterns import PATTERNS, Colour, Look
 
 JOIN_S = 2.0
+
+
+class Shade(NamedTuple):
+    """What a light is at a moment; without a colour, its own."""
+
+    lit: bool
+    colour: Colour | None = None
+
+
+DARK = Shade(False)
+Write = Callable[[str, Shade], None]
+"""`write(light, shade)`."""
 
 
 class LightPlayer:
@@ -18,20 +31,20 @@ class LightPlayer:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._shown: dict[str, tuple[Pattern, float]] = dict.fromkeys(names, (PATTERNS["off"], 0.0))
+        self._shown: dict[str, tuple[Look, float]] = dict.fromkeys(names, (Look(PATTERNS["off"]), 0.0))
         self._changed = threading.Condition()
         self._running = False
         self._thread: threading.Thread | None = None
 
-    def show(self, name: str, pattern: str) -> None:
+    def show(self, name: str, look: Look) -> None:
         """From any thread; showing what is shown already lets it play on."""
         with self._changed:
-            if self._shown[name][0] != PATTERNS[pattern]:
-                self._shown[name] = (PATTERNS[pattern], time.monotonic())
+            if self._shown[name][0] != look:
+                self._shown[name] = (look, time.monotonic())
                 self._changed.notify()
 
-    def start(self, write: Callable[[str, bool], None], on_failure: Callable[[Exception], None]) -> None:
-        """Begins to play; `write(name, lit)` failing ends it with one call of on_failure from its thread."""
+    def start(self, write: Write, on_failure: Callable[[Exception], None]) -> None:
+        """Begins to play; `write` failing ends it with one call of on_failure from its thread."""
         self._running = True
         self._thread = threading.Thread(target=self._guard, args=(write, on_failure), name="lights", daemon=True)
         self._thread.start()
@@ -45,14 +58,14 @@ class LightPlayer:
             self._thread.join(JOIN_S)
             self._thread = None
 
-    def _guard(self, write: Callable[[str, bool], None], on_failure: Callable[[Exception], None]) -> None:
+    def _guard(self, write: Write, on_failure: Callable[[Exception], None]) -> None:
         try:
             self._play(write)
         except Exception as err:
             on_failure(err)
 
-    def _play(self, write: Callable[[str, bool], None]) -> None:
-        lit: dict[str, bool] = dict.fromkeys(self._shown, False)
+    def _play(self, write: Write) -> None:
+        lit: dict[str, Shade] = dict.fromkeys(self._shown, DARK)
         while True:
             with self._changed:
                 if not self._running:
@@ -67,9 +80,12 @@ class LightPlayer:
                     write(name, state)
             lit = wanted
 
-    def _now(self) -> tuple[dict[str, bool], float]:
+    def _now(self) -> tuple[dict[str, Shade], float]:
         now = time.monotonic()
-        states = {name: pattern.at(now - since) for name, (pattern, since) in self._shown.items()}
-        return {name: state for name, (state, _) in states.items()}, min(
-            (s for _, s in states.values()), default=3600.0
-        )
+        states: dict[str, Shade] = {}
+        wait_s = 3600.0
+        for name, (look, since) in self._shown.items():
+            lit, lasts_s = look.pattern.at(now - since)
+            states[name] = Shade(lit, look.colour if lit else None)
+            wait_s = min(wait_s, lasts_s)
+        return states, wait_s

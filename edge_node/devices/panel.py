@@ -6,18 +6,21 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpiozero import DigitalInputDevice, DigitalOutputDevice
 
-from edge_node.devices.debounce import STORM_SILENCE_S, Edge, PressFilter
+from edge_node.devices.debounce import STORM_SILENCE_S
 from edge_node.devices.factory import Driver, open_board
+from edge_node.devices.gestures import Gesture, GestureFilter
+from edge_node.devices.lamps import Lamp
 from edge_node.devices.lights import LightPlayer
-from edge_node.devices.patterns import PATTERNS
-from edge_node.devices.pins import ButtonSpec, LedSpec, RelaySpec, Wiring
+from edge_node.devices.patterns import PATTERNS, Look, look
+from edge_node.devices.pins import ButtonSpec, InputSpec, RelaySpec, Spec, Wiring
 from edge_node.devices.relay import TimedRelay
 from edge_node.errors import DeviceLost, DeviceMissing, UsageError
 from edge_node.ports import Panel
@@ -25,7 +28,8 @@ from edge_node.ports import Panel
 if TYPE_CHECKING:
     from edge_node.devices.world import PanelWorld
 
-GLITCH_S = 0.005  # shorter levels are interference, not fingers; PressFilter does the rest
+GLITCH_S = 0.005  # shorter levels are interference, not fingers; GestureFilter does the rest
+SETTLE_S = 0.05  # a contact whose position counts may take its time; it also bounds how often one can report
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +44,11 @@ def _known(kind: str, name: str, names: Collection[str]) -> None:
         raise UsageError(f"there is no {kind} {name!r}: use {', '.join(sorted(names)) or 'a panel that has one'}")
 
 
-def _playable(pattern: str) -> None:
-    if pattern not in PATTERNS:
-        raise UsageError(f"{pattern!r} is no LED pattern: use {', '.join(PATTERNS)}")
+def _look(pattern: str) -> Look:
+    found = look(pattern)
+    if found is None:
+        raise UsageError(f"{pattern!r} is no LED pattern: use {', '.join(PATTERNS)}, perhaps with a colour: on#ff8000")
+    return found
 
 
 class NullPanel:
@@ -58,7 +64,7 @@ class NullPanel:
     def show(self, led: str, pattern: str) -> None:
         """Checks its arguments, does nothing."""
         _known("LED", led, [spec.name for spec in self._wiring.leds])
-        _playable(pattern)
+        _look(pattern)
 
     def pulse(self, relay: str, pulse_ms: int) -> None:
         """Raises DeviceMissing."""
@@ -83,7 +89,6 @@ class GpioPanel:
         self._lights = LightPlayer(spec.name for spec in wiring.leds)
         self._relay_names = [spec.name for spec in wiring.relays]
         self._relays: dict[str, TimedRelay] = {}
-        self._edge_lock = threading.Lock()
         self._world: PanelWorld | None = None
         if driver == "mock":
             from edge_node.devices.world import PanelWorld
@@ -98,7 +103,10 @@ class GpioPanel:
         return self._world
 
     async def run(self, on_press: Callable[[str], None]) -> None:
-        """Watches the buttons until cancelled. Raises DeviceMissing, or DeviceLost when a pin stops obeying."""
+        """Watches buttons and inputs until cancelled; `on_press` as in ports.Panel.
+
+        Raises DeviceMissing, or DeviceLost when a pin stops obeying.
+        """
         loop = asyncio.get_running_loop()
         failure: asyncio.Future[None] = loop.create_future()
 
@@ -115,8 +123,7 @@ class GpioPanel:
     def show(self, led: str, pattern: str) -> None:
         """Sets an LED to a named pattern, without waiting."""
         _known("LED", led, [spec.name for spec in self._wiring.leds])
-        _playable(pattern)
-        self._lights.show(led, pattern)
+        self._lights.show(led, _look(pattern))
 
     def pulse(self, relay: str, pulse_ms: int) -> None:
         """Energises a relay for pulse_ms, at most 10 s. Raises DeviceLost when the panel does not run."""
@@ -142,36 +149,103 @@ class GpioPanel:
             timed = TimedRelay(relay.name, _output(stack, relay, factory), fail)
             stack.callback(timed.close)
             self._relays[relay.name] = timed
-        leds = {led.name: _output(stack, led, factory) for led in self._wiring.leds}
-        for device in leds.values():
-            _finally(stack, device.off)
+        lamps = {led.name: Lamp(led, factory, partial(_taken, stack, led)) for led in self._wiring.leds}
+        for lamp in lamps.values():
+            _finally(stack, lamp.off)
         stack.callback(self._lights.stop)
-        self._lights.start(lambda name, lit: leds[name].on() if lit else leds[name].off(), fail)
+        self._lights.start(lambda name, shade: lamps[name].write(shade), fail)
         for button in self._wiring.buttons:
             self._watch(stack, button, factory, on_press)
+        for contact in self._wiring.inputs:
+            _report(stack, contact, factory, on_press)
 
     def _watch(self, stack: ExitStack, button: ButtonSpec, factory: Any, on_press: Callable[[str], None]) -> None:
-        presses = PressFilter()
-
-        def edge(active: bool) -> None:
-            with self._edge_lock:
-                found = presses.edge(active, self._clock())
-            if found is Edge.PRESS:
-                on_press(button.name)
-            elif found is Edge.STORM:
-                log.warning(
-                    "button %s storms and is ignored until it is calm for %g s: check its wiring",
-                    button.name,
-                    STORM_SILENCE_S,
-                )
-
+        fingers = _Fingers(button, self._clock, on_press)
         up = button.pull == "up"
-        device = _opened(
-            button, lambda: DigitalInputDevice(button.pin, pull_up=up, bounce_time=GLITCH_S, pin_factory=factory)
+        device = _taken(
+            stack,
+            button,
+            lambda: DigitalInputDevice(button.pin, pull_up=up, bounce_time=GLITCH_S, pin_factory=factory),
         )
-        _finally(stack, device.close)
-        device.when_activated = lambda: edge(True)
-        device.when_deactivated = lambda: edge(False)
+        stack.callback(fingers.close)
+        device.when_activated = lambda: fingers.edge(True)
+        device.when_deactivated = lambda: fingers.edge(False)
+
+
+class _Fingers:
+    """Runs the filter of one button: edges come from gpiozero's thread, the passing of time from the event loop."""
+
+    def __init__(self, button: ButtonSpec, clock: Callable[[], float], on_press: Callable[[str], None]) -> None:
+        self._name = button.name
+        self._filter = GestureFilter(_seconds(button.long_ms), _seconds(button.double_ms))
+        self._clock = clock
+        self._on_press = on_press
+        self._lock = threading.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def edge(self, active: bool) -> None:
+        with self._lock:
+            told = self._filter.edge(active, self._clock())
+            due = self._filter.deadline
+        self._tell(told)
+        if due is not None:
+            self._loop.call_soon_threadsafe(self._arm)
+
+    def close(self) -> None:
+        """On the event loop: nothing is told from now on."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._lock:
+            due = self._filter.deadline
+        if due is not None and not self._closed:
+            self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        with self._lock:
+            told = self._filter.tick(self._clock())
+        self._tell(told)
+        self._arm()
+
+    def _tell(self, told: Sequence[Gesture]) -> None:
+        for gesture in told:
+            match gesture:
+                case Gesture.SHORT:
+                    self._on_press(self._name)
+                case Gesture.STORM:
+                    log.warning(
+                        "button %s storms and is ignored until it is calm for %g s: check its wiring",
+                        self._name,
+                        STORM_SILENCE_S,
+                    )
+                case _:
+                    self._on_press(f"{self._name}:{gesture.value}")
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
+
+
+def _report(stack: ExitStack, contact: InputSpec, factory: Any, on_press: Callable[[str], None]) -> None:
+    """Tells the position of a contact now, and at each change."""
+    device = _taken(
+        stack,
+        contact,
+        lambda: DigitalInputDevice(contact.pin, pull_up=True, bounce_time=SETTLE_S, pin_factory=factory),
+    )
+
+    def tell(closed: bool) -> None:
+        on_press(f"{contact.name}:{'on' if closed == (contact.when == 'closed') else 'off'}")
+
+    device.when_activated = lambda: tell(True)
+    device.when_deactivated = lambda: tell(False)
+    tell(device.is_active)  # after the callbacks, so that no change falls in between
 
 
 def _fail(failure: asyncio.Future[None], err: Exception) -> None:
@@ -191,16 +265,17 @@ def _finally(stack: ExitStack, last: Callable[[], None]) -> None:
     stack.callback(guarded)
 
 
-def _output(stack: ExitStack, spec: LedSpec | RelaySpec, factory: Any) -> Any:
-    device = _opened(spec, lambda: DigitalOutputDevice(spec.pin, active_high=spec.active_high, pin_factory=factory))
-    _finally(stack, device.close)
-    return device
+def _output(stack: ExitStack, spec: RelaySpec, factory: Any) -> Any:
+    return _taken(stack, spec, lambda: DigitalOutputDevice(spec.pin, active_high=spec.active_high, pin_factory=factory))
 
 
-def _opened(spec: ButtonSpec | LedSpec | RelaySpec, make: Callable[[], Any]) -> Any:
+def _taken(stack: ExitStack, spec: Spec, make: Callable[[], Any]) -> Any:
+    """A gpiozero device that the stack closes. Raises DeviceMissing."""
     try:
-        return make()
+        device = make()
     except Exception as err:  # lgpio.error is a bare Exception, gpiozero has its own tree
         raise DeviceMissing(
             f"{spec.pin} of {spec.name!r} cannot be opened ({err}): check that no other program uses it"
         ) from err
+    _finally(stack, device.close)
+    return device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -57,3 +58,40 @@ INDICATOR_PATTERNS: Mapping[Indicator, str] = {
     Indicator.ONLINE: "pulse",
 }
 """What an indicator LED plays in each state of the node."""
+
+# Colours help whoever has an RGB light; the patterns alone tell the same to people who do not see colours.
+INDICATOR_COLOURS: Mapping[Indicator, str] = {
+    Indicator.FAULT: "#ff3000",
+    Indicator.OFFLINE: "#ff0000",
+    Indicator.IN_CALL: "#00ff00",
+    Indicator.RINGING: "#ffa000",
+    Indicator.PRIVATE: "#a000ff",
+    Indicator.SOMEBODY_HERE: "#00ff80",
+    Indicator.ONLINE: "#0060ff",
+}
+
+Colour = tuple[float, float, float]
+"""Red, green, blue, each 0 to 1."""
+_LOOK = re.compile(r"(?P<pattern>[a-z]+)(?:#(?P<rgb>[0-9a-fA-F]{6}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a light shows; without a colour it is the light's own."""
+
+    pattern: Pattern
+    colour: Colour | None = None
+
+
+def colour(text: str) -> Colour:
+    """`#rrggbb`. Raises ValueError."""
+    red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    return red / 255, green / 255, blue / 255
+
+
+def look(text: str) -> Look | None:
+    """`blink`, or `blink#ff8000` for a light with three colours; None for what is neither."""
+    found = _LOOK.fullmatch(text)
+    if found is None or found["pattern"] not in PATTERNS:
+        return None
+    return Look(PATTERNS[found["pattern"]], colour(found["rgb"]) if found["rgb"] else None)

@@ -6,16 +6,28 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from gpiozero.pins.mock import MockFactory, MockPin
+from gpiozero.pins.mock import MockFactory, MockPWMPin
 
-from edge_node.devices.pins import ButtonSpec, LedSpec, RelaySpec, Wiring
+from edge_node.devices.pins import ButtonSpec, InputSpec, LedSpec, Spec, Wiring, pins_of
 from edge_node.errors import UsageError
 
 OnChange = Callable[[str, str, bool], None]
-"""`on_change(kind, name, state)`: kind is button, led or relay; state is pressed, lit or energised."""
+"""`on_change(kind, name, state)`: kind is button, input, led or relay; state is pressed, on, lit or
+energised."""
 
 
-class _WatchedPin(MockPin):  # type: ignore[misc]  # gpiozero has no types
+class _WatchedPin(MockPWMPin):  # type: ignore[misc]  # gpiozero has no types
+    grounded = False
+    """A closed contact: stronger than any pull-up resistor."""
+
+    def _set_pull(self, value: Any) -> None:
+        super()._set_pull(value)
+        if self.grounded:
+            self.drive_low()
+
+    def _set_frequency(self, value: Any) -> None:
+        self._frequency = value  # gpiozero's also drives the pin low, which would energise a relay at its close
+
     def _set_state(self, value: Any) -> None:
         if self.factory.unplugged:
             raise OSError("the pins are unplugged")
@@ -42,15 +54,14 @@ class PanelWorld:
 
     def __init__(self, wiring: Wiring) -> None:
         self.factory = WorldFactory()
-        self._specs: dict[tuple[str, str], ButtonSpec | LedSpec | RelaySpec] = {}
-        self._specs |= {("button", spec.name): spec for spec in wiring.buttons}
-        self._specs |= {("led", spec.name): spec for spec in wiring.leds}
-        self._specs |= {("relay", spec.name): spec for spec in wiring.relays}
-        self._pins = {key: self.factory.pin(spec.pin) for key, spec in self._specs.items()}
-        self._keys = {id(pin): key for key, pin in self._pins.items()}
-        for spec in wiring.buttons:
-            self._pins["button", spec.name].pull = spec.pull
-        self._states = dict.fromkeys(self._pins, False)
+        self._specs: dict[tuple[str, str], Spec] = {(kind, spec.name): spec for kind, spec in wiring.parts()}
+        self._pins = {key: [self.factory.pin(pin) for pin in pins_of(spec)] for key, spec in self._specs.items()}
+        self._keys = {id(pin): key for key, pins in self._pins.items() for pin in pins}
+        for button in wiring.buttons:
+            self._pins["button", button.name][0].pull = button.pull
+        for contact in wiring.inputs:
+            self._pins["input", contact.name][0].pull = "up"
+        self._states = {key: self._state(key) for key in self._pins}
         self._callbacks: tuple[OnChange, ...] = ()
         self.factory.changed = self._changed
 
@@ -72,6 +83,18 @@ class PanelWorld:
         """Takes the finger away."""
         self._drive(button, down=False)
 
+    def close_contact(self, name: str) -> None:
+        """Connects an input's pin to ground."""
+        (pin,) = self._pin(("input", name))
+        pin.grounded = True
+        pin.drive_low()
+
+    def open_contact(self, name: str) -> None:
+        """Leaves an input's pin to its pull-up resistor."""
+        (pin,) = self._pin(("input", name))
+        pin.grounded = False
+        pin.drive_high()
+
     def unplug(self) -> None:
         """From now on no output obeys."""
         self.factory.unplugged = True
@@ -88,6 +111,12 @@ class PanelWorld:
         """True while it is lit."""
         return self._state(("led", name))
 
+    def levels(self, led: str) -> tuple[float, ...]:
+        """How bright each pin of a light is, 0 to 1: one value, or red, green and blue."""
+        spec, pins = self._specs["led", led], self._pin(("led", led))
+        assert isinstance(spec, LedSpec)
+        return tuple(float(pin.state if spec.active_high else 1 - pin.state) for pin in pins)
+
     def relay(self, name: str) -> bool:
         """True while it is energised."""
         return self._state(("relay", name))
@@ -102,26 +131,28 @@ class PanelWorld:
         return stop
 
     def _drive(self, button: str, *, down: bool) -> None:
-        pin = self._pin(("button", button))
+        (pin,) = self._pin(("button", button))
         spec = self._specs["button", button]
         if down == (isinstance(spec, ButtonSpec) and spec.pull == "up"):
             pin.drive_low()
         else:
             pin.drive_high()
 
-    def _pin(self, key: tuple[str, str]) -> Any:
+    def _pin(self, key: tuple[str, str]) -> list[Any]:
         if key not in self._pins:
             others = ", ".join(name for kind, name in self._pins if kind == key[0]) or "none"
             raise UsageError(f"there is no {key[0]} {key[1]!r}: use one of {others}")
         return self._pins[key]
 
     def _state(self, key: tuple[str, str]) -> bool:
-        pin = self._pin(key)
+        pins = self._pin(key)
         spec = self._specs[key]
         if isinstance(spec, ButtonSpec):
-            return bool(pin.state) != (spec.pull == "up")
+            return bool(pins[0].state) != (spec.pull == "up")
+        if isinstance(spec, InputSpec):
+            return bool(pins[0].state) == (spec.when == "open")
         # A pin that is no output drives nothing: the relay's own resistor releases it.
-        return pin.function == "output" and bool(pin.state) == spec.active_high
+        return any(pin.function == "output" and pin.state != (0 if spec.active_high else 1) for pin in pins)
 
     def _changed(self, pin: Any) -> None:
         key = self._keys.get(id(pin))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_node.devices.panel import GpioPanel, NullPanel, make_panel
-from edge_node.devices.pins import ButtonSpec, LedSpec, RelaySpec, Wiring
+from edge_node.devices.pins import ButtonSpec, InputSpec, LedSpec, RelaySpec, Wiring
 from edge_node.errors import DeviceLost, DeviceMissing, UsageError
 from tests.support.waiting import eventually
 
@@ -175,3 +175,78 @@ async def test_no_panel() -> None:
 def test_the_choice_of_the_driver() -> None:
     assert isinstance(make_panel(WIRING, "mock"), GpioPanel)
     assert isinstance(make_panel(WIRING), GpioPanel)
+
+
+async def test_long_and_double_presses() -> None:
+    clock = Clock()
+    button = ButtonSpec("call", "GPIO17", long_ms=100, double_ms=100)
+    panel = GpioPanel(Wiring([button], WIRING.leds), "mock", clock=clock)
+    async with running(panel) as presses:
+        clock.now = 1.0
+        panel.world.hold("call")
+        clock.now = 1.2
+        await eventually(lambda: presses == ["call:long"])
+        panel.world.release("call")
+        for clock.now in (2.0, 2.1):
+            panel.world.hold("call")
+            clock.now += 0.04
+            panel.world.release("call")
+        assert presses == ["call:long", "call:double"]
+        clock.now = 5.0
+        panel.world.press("call", hold_s=0)
+        clock.now = 6.0
+        await eventually(lambda: presses == ["call:long", "call:double", "call"])
+        clock.now = 9.0
+        panel.world.hold("call")
+    clock.now = 20.0
+    await asyncio.sleep(0)
+    assert len(presses) == 3, "a panel that is closed tells nothing"
+
+
+async def test_the_position_of_a_contact_is_told_at_first_and_at_each_change() -> None:
+    inputs = [InputSpec("shutter", "GPIO5"), InputSpec("case", "GPIO6", when="open")]
+    panel = GpioPanel(Wiring(leds=[LedSpec("status", "GPIO27")], inputs=inputs), "mock")
+    panel.world.close_contact("case")
+    async with running(panel) as told:
+        assert told == ["shutter:off", "case:off"]
+        panel.world.close_contact("shutter")
+        panel.world.open_contact("case")
+        panel.world.open_contact("shutter")
+        assert told[2:] == ["shutter:on", "case:on", "shutter:off"]
+    async with running(panel) as told:
+        assert told == ["shutter:off", "case:on"]
+
+
+async def test_brightness_and_colours() -> None:
+    leds = [
+        LedSpec("status", "GPIO27"),
+        LedSpec("dim", "GPIO5", brightness=0.25),
+        LedSpec("colours", "GPIO6", more=("GPIO13", "GPIO19"), colour="#ff0000", brightness=0.5),
+        LedSpec("anode", "GPIO16", more=("GPIO20", "GPIO21"), active_high=False),
+    ]
+    panel = GpioPanel(Wiring(leds=leds), "mock")
+    async with running(panel):
+        panel.show("dim", "on")
+        panel.show("colours", "on")
+        panel.show("anode", "on#00ff00")
+        await eventually(lambda: panel.world.led("anode"))
+        await eventually(lambda: panel.world.levels("anode") == (0, 1, 0))
+        assert panel.world.levels("dim") == (0.25,)
+        assert panel.world.levels("colours") == (0.5, 0, 0)
+        panel.show("colours", "on#0000ff")
+        await eventually(lambda: panel.world.levels("colours") == (0, 0, 0.5))
+        panel.show("status", "on#0000ff")  # a plain light has no choice
+        assert panel.world.levels("status") == (1,)
+    assert not any(panel.world.led(led.name) for led in leds)
+    with pytest.raises(UsageError, match="perhaps with a colour"):
+        panel.show("colours", "on#12")
+
+
+async def test_a_relay_that_a_low_pin_energises_never_blinks() -> None:
+    panel = mock()
+    seen: list[bool] = []
+    panel.world.on_change(lambda kind, name, state: seen.append(state) if kind == "relay" else None)
+    for _ in range(2):
+        async with running(panel):
+            pass
+    assert seen == []

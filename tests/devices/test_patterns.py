@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from edge_node.call.indicator import Indicator
-from edge_node.devices.patterns import FOREVER, INDICATOR_PATTERNS, PATTERNS, Pattern
+from edge_node.devices.patterns import FOREVER, INDICATOR_COLOURS, INDICATOR_PATTERNS, PATTERNS, Look, Pattern, look
 
 
 def test_steady() -> None:
@@ -46,3 +46,16 @@ def test_each_indicator_has_its_own_pattern() -> None:
     assert set(INDICATOR_PATTERNS) == set(Indicator)
     assert set(INDICATOR_PATTERNS.values()) <= set(PATTERNS)
     assert len(set(INDICATOR_PATTERNS.values())) == len(Indicator)
+
+
+def test_looks() -> None:
+    assert look("blink") == Look(PATTERNS["blink"])
+    assert look("on#ff0033") == Look(PATTERNS["on"], (1.0, 0.0, 0.2))
+    for wrong in ("", "blik", "on#", "on#ff00", "on#gggggg", "on #ffffff", "#ffffff"):
+        assert look(wrong) is None
+
+
+def test_each_indicator_has_its_own_colour() -> None:
+    assert set(INDICATOR_COLOURS) == set(Indicator)
+    assert len(set(INDICATOR_COLOURS.values())) == len(Indicator)
+    assert all(look(f"on{text}") is not None for text in INDICATOR_COLOURS.values())

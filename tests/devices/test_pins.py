@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_node.devices.pins import ButtonSpec, LedSpec, RelaySpec, Wiring, is_pin
+from edge_node.devices.pins import ButtonSpec, InputSpec, LedSpec, RelaySpec, Wiring, is_pin
 from edge_node.errors import SettingsError
 
 
@@ -39,4 +39,18 @@ def test_every_problem_is_told() -> None:
         "button 'call' and led 'status' both want GPIO17: give each its own pin",
         "led 'odd': 'P1' is no pin: use GPIO0 to GPIO27",
         "relay 'door': GPIO3 is high whenever the node does not run, which would energise this relay: use another pin",
+    )
+
+
+def test_every_pin_of_a_part_counts() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Wiring(
+            leds=[LedSpec("rgb", "GPIO5", more=("GPIO6", "GPIO13"))],
+            inputs=[InputSpec("case", "GPIO13")],
+            relays=[RelaySpec("door", "GPIO18")],
+            taken={"GPIO18": "the WM8960 (I2S bit clock)"},
+        )
+    assert caught.value.problems == (
+        "input 'case' and led 'rgb' both want GPIO13: give each its own pin",
+        "the WM8960 (I2S bit clock) and relay 'door' both want GPIO18: move relay 'door' to another pin",
     )
