@@ -7,40 +7,99 @@ import asyncio
 import faulthandler
 import logging
 import os
+import sys
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from edge_node.cli.common import default_config
-from edge_node.errors import UsageError
+from edge_node.errors import SettingsError, UsageError
 from edge_node.host import journal
 from edge_node.host.systemd import SystemdWatchdog
 from edge_node.node.control import server_path
+from edge_node.node.start import NORMAL, Start
 from edge_node.settings import Settings, load
+from edge_node.update.__main__ import this_python
+from edge_node.update.faults import SAFE_MODE_FAILURES, Faults
+from edge_node.update.slots import Slots
 
 log = logging.getLogger(__name__)
+
+SAFE_MODE_S = 900.0
+"""Then everything is tried again: what broke it may be gone."""
+TOLD_UPDATE = "told-update"
 
 
 def main(args: argparse.Namespace) -> int:
     """The daemon, until SIGTERM or SIGINT. Raises SettingsError when the settings are wrong."""
     path = args.config or default_config()
-    settings = load(path)
-    journal.set_up(settings.log.level)
-    faulthandler.enable()  # the watchdog's SIGABRT then tells in the journal where every thread was
+    manager = SystemdWatchdog()
+    try:
+        settings = load(path)
+        journal.set_up(settings.log.level)
+        faulthandler.enable()  # the watchdog's SIGABRT then tells in the journal where every thread was
+        asyncio.run(_serve(settings, path, manager, args.socket))
+    except SettingsError as err:
+        manager.status(f"wrong settings, edge-node config check explains: {err}")
+        raise
+    finally:
+        manager.close()
+    return 0
+
+
+async def _serve(settings: Settings, path: Path, manager: SystemdWatchdog, socket: Path | None) -> None:
+    from edge_node.node.build import build_node
+    from edge_node.node.service import Service
 
     def reload() -> Settings:
         fresh = load(path)
         journal.set_up(fresh.log.level)
         return fresh
 
-    from edge_node.node.build import build_node
-    from edge_node.node.service import Service
+    root = slots_root(Path(sys.prefix))
+    start = NORMAL if root is None else how_it_starts(root, os.environ)
+    build = partial(build_node, start=start)
+    service = Service(settings, build=build, reload=reload, manager=manager, socket=socket_path(socket))
+    if start.safe_mode is not None:
+        asyncio.get_running_loop().call_later(SAFE_MODE_S, service.stop)
+    await service.run()
 
-    manager = SystemdWatchdog()
-    service = Service(settings, build=build_node, reload=reload, manager=manager, socket=socket_path(args.socket))
+
+def slots_root(prefix: Path) -> Path | None:
+    """The folder of the slots, when this Python's prefix is the environment of one of them."""
+    slots = prefix.resolve().parent.parent
+    return slots.parent if slots.name == "slots" else None
+
+
+def how_it_starts(root: Path, env: Mapping[str, str]) -> Start:
+    """What the starts and updates before this one came to; told in the journal, an update once."""
+    failures = Faults(root).failures
+    safe_mode = None
+    if failures >= SAFE_MODE_FAILURES:
+        safe_mode = (
+            f"{failures} failures in a row; all is tried again in {SAFE_MODE_S / 60:g} minutes, "
+            "or by: systemctl restart edge-node"
+        )
+        log.error("safe mode after %d failures in a row", failures, extra={"event": "service.safe_mode"})
+    return Start(safe_mode, _failed_update(root, env))
+
+
+def _failed_update(root: Path, env: Mapping[str, str]) -> str | None:
+    history = Slots(root, this_python()).history()
+    folder = env.get("STATE_DIRECTORY", "").split(":")[0]
+    if not history or not folder:
+        return None
+    last, told = history[-1], Path(folder) / TOLD_UPDATE
     try:
-        asyncio.run(service.run())
-    finally:
-        manager.close()
-    return 0
+        if told.exists() and told.read_text() == str(last["id"]):
+            return None
+        told.write_text(str(last["id"]))
+    except OSError as err:
+        log.warning("%s cannot be written: %s", told, err)
+    good = last["outcome"] == "accepted"
+    sentence = f"{last['version']} {last['outcome']}" + (f": {last['reason']}" if last["reason"] else "")
+    log.log(logging.INFO if good else logging.WARNING, "update: %s", sentence, extra={"event": "update.outcome"})
+    return None if good else sentence
 
 
 def socket_path(given: Path | None) -> Path | None:

@@ -58,6 +58,7 @@ from edge_node.node.planning import PlanKeeper, Planner
 from edge_node.node.privacy import CAPTURES, Privacy, shut_while_private
 from edge_node.node.publishing import Published, Publishing
 from edge_node.node.readings import MediaReadings
+from edge_node.node.start import NORMAL, Start, harmless
 from edge_node.node.supervisor import Part
 from edge_node.ports import AudioSink, AudioSource, Clock, Panel, Probe, VideoSink, VideoSource
 from edge_node.realtime import wire
@@ -90,10 +91,12 @@ class Devices:
     """What keeps the speaker's sound out of the microphone's; None where they are not both real."""
 
 
-def build_node(settings: Settings) -> Node:
+def build_node(settings: Settings, start: Start = NORMAL) -> Node:
     """A node on this machine's real devices, not yet started. Raises SettingsError."""
     clock = SystemClock()
-    return assemble(settings, real_devices(settings, clock), clock)
+    if start.safe_mode is not None:
+        settings = harmless(settings)
+    return assemble(settings, real_devices(settings, clock), clock, start)
 
 
 def check(settings: Settings) -> None:
@@ -271,7 +274,7 @@ def credentials(settings: Settings, state_dir: Path | None, clock: Clock) -> Map
     }
 
 
-def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
+def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = NORMAL) -> Node:
     """Joins the pieces; on the event loop."""
     rules = rule_engine(settings)
     privacy = Privacy(devices.state_dir)
@@ -378,6 +381,7 @@ def assemble(settings: Settings, devices: Devices, clock: Clock) -> Node:
             make_telemetry_client=lambda: SignallingClient(**how),
             take_snapshot=looks.latest.take if devices.camera is not None else None,
             clips=looks.clips,
+            start=start,
         )
     )
     return node

@@ -200,6 +200,9 @@ class Intercom:
             case SnapshotTo(peer_id, nonce):
                 self._picture_to(peer_id, nonce)
             case StateChanged(view):
+                if view.phase is not self.view.phase:
+                    fields = {"event": f"call.{view.phase.value}", "call_id": view.call, "peer_id": view.peer_id}
+                    log.info("call: %s", view.phase.value, extra=fields)
                 self.view = view
                 self._outputs.call_changed(view)
                 self._outputs.event("call", {"state": view.phase.value, "call": view.call, "peer": view.peer_id})
@@ -209,7 +212,9 @@ class Intercom:
                 self._outputs.limit_near()
             case Audit(what, peer_id, ok, reason):
                 verdict = "allowed" if ok else "refused"
-                audit.log(logging.INFO if ok else logging.WARNING, "%s by %s: %s (%s)", what, peer_id, verdict, reason)
+                fields = {"event": f"audit.{verdict}", "peer_id": peer_id}
+                level = logging.INFO if ok else logging.WARNING
+                audit.log(level, "%s by %s: %s (%s)", what, peer_id, verdict, reason, extra=fields)
 
     def _picture_to(self, peer_id: str, nonce: str | None) -> None:
         if len(self._pictures) >= PICTURES_AT_ONCE:

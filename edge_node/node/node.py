@@ -16,6 +16,7 @@ from edge_node.node.outputs import NodeOutputs
 from edge_node.node.privacy import CAPTURES
 from edge_node.node.publishing import Publishing
 from edge_node.node.reporter import Reporter
+from edge_node.node.start import NORMAL, Start
 from edge_node.node.supervisor import Part, PartState, Supervisor
 from edge_node.ports import Clock, Probe
 from edge_node.settings import Settings
@@ -73,6 +74,7 @@ class Pieces:
     take_snapshot: Callable[[int], Awaitable[Any]] | None = None
     """take(max_bytes) gives a JPEG with its size and age; None without a camera."""
     clips: Recorder | None = None
+    start: Start = NORMAL
 
 
 class Node:
@@ -93,7 +95,9 @@ class Node:
             settings.telemetry.interval_s,
         )
         # Started in this order, stopped in reverse: the channel is left first, the panel's relays are released last.
-        parts = [*pieces.devices, Part("telemetry", self.reporter.run), Part("channel", pieces.publishing.run)]
+        parts = [*pieces.devices, Part("telemetry", self.reporter.run)]
+        if pieces.start.safe_mode is None:
+            parts.append(Part("channel", pieces.publishing.run))
         self.supervisor = Supervisor(parts, pieces.clock, on_change=self._changed)
         self._tasks: list[asyncio.Task[None]] = []
         self._idle = asyncio.Event()
@@ -244,7 +248,7 @@ class Node:
                 "version": __version__,
                 "rss_mb": probe.rss_mb(),
                 "restarts": self.supervisor.restarts,
-                "degraded": self.supervisor.degraded(),
+                "degraded": self._degraded(),
             },
         )
 
@@ -264,5 +268,9 @@ class Node:
                 name: {"state": h.state.value, "reason": h.reason, "restarts": h.restarts}
                 for name, h in self.supervisor.health.items()
             },
-            "degraded": self.supervisor.degraded(),
+            "degraded": self._degraded(),
+            "safe_mode": self._pieces.start.safe_mode,
         }
+
+    def _degraded(self) -> list[str]:
+        return [*self._pieces.start.degraded(), *self.supervisor.degraded()]

@@ -122,8 +122,10 @@ class Publishing:
             if event.to == "joined":
                 self._joins += 1
                 report.up()
+                log.info("on %s", self._channel, extra={"event": "channel.joined", "channel": self._channel})
                 self._intercom.channel_up(peer)
             elif event.from_ == "joined":
+                log.info("off %s", self._channel, extra={"event": "channel.left", "channel": self._channel})
                 self._intercom.channel_down()
             self._on_change()
 
@@ -141,10 +143,15 @@ class Publishing:
     def _joined(self, remote: RemotePeer) -> None:
         remote.on(ev.Track, lambda e: self._on_audio(remote.id, e.track) if e.track.kind == "audio" else None)
         remote.on(ev.NegotiationError, lambda e: log.warning("no media with %s: %s", remote.id, e.err))
+        self._tell(remote, "is here", "peer.joined")
         self._intercom.peer_joined(remote.id, remote.metadata)
         self._on_change()
 
+    def _tell(self, remote: RemotePeer, what: str, event: str) -> None:
+        log.info("%s %s", remote.id, what, extra={"event": event, "peer_id": remote.id, "channel": self._channel})
+
     def _left(self, remote: RemotePeer) -> None:
+        self._tell(remote, "left", "peer.left")
         self._on_peer_gone(remote.id)
         self._intercom.peer_left(remote.id)
         self._on_change()

@@ -119,7 +119,11 @@ class Service:
                 raise Bug(f"a keeper of the node broke ({err}); the service manager starts it again") from err
             if stuck := self._stuck():
                 if stuck != told:
-                    log.error("stuck: %s; waiting for the watchdog to start the node again", ", ".join(stuck))
+                    log.error(
+                        "stuck: %s; waiting for the watchdog to start the node again",
+                        ", ".join(stuck),
+                        extra={"event": "service.stuck"},
+                    )
                 self._manager.status(f"stuck: {', '.join(stuck)}; the watchdog starts the node again")
             else:
                 self._manager.alive()
@@ -154,7 +158,7 @@ class Service:
         await self.node.stop()
         self._settings, self._node = settings, fresh
         await fresh.start()
-        log.info("the settings were reloaded")
+        log.info("the settings were reloaded", extra={"event": "service.reloaded"})
         return "reloaded"
 
     # The control socket

@@ -8,6 +8,8 @@ from typing import Any
 
 def status_line(status: Mapping[str, Any]) -> str:
     """The line of `systemctl status`, from the document that `edge-node status --json` prints."""
+    if safe_mode := status.get("safe_mode"):
+        return f"SAFE MODE, only telemetry: {safe_mode}"
     channel, call, video = status["channel"], status["call"], status["video"]
     words = [f"{channel['state']} {channel['name']}"]
     if channel["state"] == "joined":

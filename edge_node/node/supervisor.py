@@ -166,7 +166,12 @@ class Supervisor:
         # The first failure is loud, the same one again is quiet.
         loud = state is PartState.DEGRADED or (health.state is PartState.DEGRADED and state is PartState.UP)
         log.log(
-            logging.WARNING if loud else logging.INFO, "%s is %s%s", name, state.value, f": {reason}" * bool(reason)
+            logging.WARNING if loud else logging.INFO,
+            "%s is %s%s",
+            name,
+            state.value,
+            f": {reason}" * bool(reason),
+            extra={"event": f"part.{state.value}", "component": name},
         )
         health.state, health.reason = state, reason
         self._on_change()

@@ -93,7 +93,7 @@ class Faults:
     def started(self) -> None:
         """A run begins, and a slot was found for it."""
         self._write({"failures": self.failures, "started_s": self._uptime_s()})
-        self._show_fault(False)
+        self._show_fault(self.failures >= SAFE_MODE_FAILURES)
 
     def ended(self, end: End) -> str | None:
         """The run is over. Returns what was done about it, None when there was nothing to do."""

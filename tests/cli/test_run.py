@@ -10,6 +10,9 @@ import pytest
 
 from edge_node.cli import run
 from edge_node.errors import UsageError
+from edge_node.node.start import NORMAL
+from edge_node.update.faults import SAFE_MODE_FAILURES
+from edge_node.update.files import write_json
 from tests.support.notify import NotifySocket
 from tests.support.process import Child
 
@@ -80,7 +83,47 @@ async def test_wrong_settings_are_told_and_end_with_78(tmp_path: Path, manager: 
     async with Child.edge_node("run", "--config", str(config), env=manager.env()) as daemon:
         assert await daemon.end(timeout_s=60) == 78
         await daemon.line('vidoe is no setting (did you mean "video"?)')
-        assert manager.poll() == []
+        (told,) = manager.poll()
+        assert told.startswith("STATUS=wrong settings, edge-node config check explains: ") and "vidoe is no" in told
+
+
+def test_only_a_program_in_a_slot_has_slots(tmp_path: Path) -> None:
+    venv = tmp_path / "slots/a/venv"
+    venv.mkdir(parents=True)
+    (tmp_path / "current").symlink_to("slots/a")
+    assert run.slots_root(venv) == run.slots_root(tmp_path / "current/venv") == tmp_path
+    assert run.slots_root(Path("/usr")) is None
+
+
+def test_a_row_of_failures_means_safe_mode(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert run.how_it_starts(tmp_path, {}) == NORMAL
+    (tmp_path / "state").mkdir()
+    write_json(tmp_path / "state/faults", {"failures": SAFE_MODE_FAILURES - 1})
+    assert run.how_it_starts(tmp_path, {}) == NORMAL and not caplog.text
+    write_json(tmp_path / "state/faults", {"failures": SAFE_MODE_FAILURES})
+    start = run.how_it_starts(tmp_path, {})
+    assert start.safe_mode is not None and start.safe_mode.startswith("5 failures in a row; ")
+    assert "safe mode after 5" in caplog.text
+
+
+def test_what_became_of_an_update_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    (tmp_path / "state").mkdir()
+    env = {"STATE_DIRECTORY": str(tmp_path)}
+
+    def told(number: str, outcome: str, reason: str | None) -> str | None:
+        entry = {"id": number, "version": "1.1.0", "outcome": outcome, "reason": reason}
+        write_json(tmp_path / "state/history", {"updates": [entry]})
+        caplog.clear()
+        return run.how_it_starts(tmp_path, env).failed_update
+
+    assert told("1", "accepted", None) is None and "update: 1.1.0 accepted" in caplog.text
+    assert told("1", "accepted", None) is None and not caplog.text
+    assert told("2", "taken back", "it does not answer") == "1.1.0 taken back: it does not answer"
+    assert "update: 1.1.0 taken back: it does not answer" in caplog.text
+    (tmp_path / run.TOLD_UPDATE).unlink()
+    (tmp_path / run.TOLD_UPDATE).mkdir()
+    assert told("3", "taken back", "late") == "1.1.0 taken back: late" and "cannot be written" in caplog.text
 
 
 def test_a_node_without_a_control_socket_is_still_a_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
