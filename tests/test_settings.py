@@ -484,3 +484,55 @@ def test_scrub(text: str, kept: str, gone: str) -> None:
     assert kept in clean
     assert gone not in clean
     assert scrub(clean) == clean
+
+
+def test_a_panel_with_everything() -> None:
+    gpio = from_dict(
+        with_(
+            gpio={
+                "button": [
+                    {"name": "call", "pin": "GPIO17", "long_action": "mute", "double_action": "open:door"},
+                    {"name": "exit", "pin": "GPIO4", "action": "open:door"},
+                ],
+                "switch": [{"name": "shutter", "pin": "GPIO5"}],
+                "input": [{"name": "case", "pin": "GPIO6", "kind": "tamper"}],
+                "led": [{"name": "status", "pins": ["GPIO13", "GPIO19", "GPIO26"], "color": "#ff8000"}],
+                "relay": [{"name": "door", "pin": "GPIO22", "active_high": False}],
+            }
+        )
+    ).gpio
+    assert gpio.actions == {
+        "call": "call",
+        "call:long": "mute",
+        "call:double": "open:door",
+        "exit": "open:door",
+        "shutter:on": "mute:hold",
+        "shutter:off": "mute:release",
+    }
+    assert gpio.led[0].all_pins == ("GPIO13", "GPIO19", "GPIO26")
+
+
+@pytest.mark.parametrize(
+    ("gpio", "expected"),
+    [
+        ({"led": [{"name": "a"}]}, "gpio.led.0.pin is missing"),
+        ({"led": [{"name": "a", "pin": "GPIO5", "pins": ["GPIO6", "GPIO7", "GPIO8"]}]}, "as well as pin"),
+        ({"led": [{"name": "a", "pin": "GPIO5", "color": "#ffffff"}]}, "gpio.led.0.color needs pins"),
+        (
+            {"led": [{"name": "a", "pins": ["GPIO5", "GPIO6", "GPIO5"]}]},
+            "gpio.led.0.pin is GPIO5, as is gpio.led.0.pin",
+        ),
+        ({"button": [{"name": "a", "pin": "GPIO5", "long_action": "open:door"}]}, "gpio.button.0.long_action opens"),
+        (
+            {
+                "switch": [{"name": "a", "pin": "GPIO5"}],
+                "input": [{"name": "a", "pin": "GPIO6", "kind": "light"}],
+            },
+            'gpio.input.0.name is "a", as another input is',
+        ),
+        ({"input": [{"name": "a", "pin": "GPIO6", "kind": "smoke"}]}, "gpio.input.0.kind"),
+    ],
+)
+def test_wrong_panels(gpio: dict[str, Any], expected: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(expected)):
+        from_dict(with_(gpio=gpio))

@@ -25,7 +25,8 @@ class CallView:
     """The call as the node's own side sees it.
 
     `call`, `peer_id` and `reason` of an IDLE view tell of the call that ended last; `since` is in seconds of the
-    machine's clock. `muted`: somebody here wants neither to be seen nor to be heard.
+    machine's clock. `muted`: somebody here wants neither to be seen nor to be heard; `held`: by a switch that stays
+    in its position, so that nothing else undoes it.
     """
 
     phase: Phase = Phase.IDLE
@@ -34,6 +35,7 @@ class CallView:
     reason: Reason | None = None
     since: float = 0.0
     muted: bool = False
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ MAX_PEERS = 256  # what one channel holds
 MESSAGE_RATE = Rate(per_s=5, burst=20)
 NEVER = float("inf")
 TOGGLE = {Phase.IDLE: "call", Phase.RINGING: "hangup", Phase.INCOMING: "answer", Phase.ACTIVE: "hangup"}
-MUTE = {"on": True, "off": False}
+MUTE = {"on": True, "off": False, "hold": True, "release": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +184,7 @@ class CallMachine:
             self._open_locally(door, event.source)
             return
         if verb == "mute":
-            muted = MUTE.get(door, not self.view.muted)
-            self._out.append(Audit(f"privacy {'on' if muted else 'off'}", None, True, event.source))
-            self._show(replace(self.view, muted=muted))
+            self._mute(door, event.source)
             return
         call = self._call
         phase = call.phase if call else Phase.IDLE
@@ -205,6 +203,20 @@ class CallMachine:
             case _:
                 why = f"{event.source}: not possible while the call is {phase.value}"
                 self._out.append(Audit(event.action, None, False, why))
+
+    def _mute(self, how: str, source: str) -> None:
+        view = self.view
+        if how == "release" and not view.held:
+            return  # the switch is where it was: who asked for privacy by other means keeps it
+        muted = MUTE.get(how, not view.muted)
+        what = f"privacy {'on' if muted else 'off'}"
+        if view.held and not muted and how != "release":
+            self._out.append(Audit(what, None, False, f"{source}: the switch at the node says private"))
+            return
+        held = how == "hold" or (view.held and how != "release")
+        if (muted, held) != (view.muted, view.held):
+            self._out.append(Audit(what, None, True, source))
+            self._show(replace(view, muted=muted, held=held))
 
     def _press(self, event: Action, now: float) -> None:
         config = self._config
@@ -375,7 +387,7 @@ class CallMachine:
 
     def _begin(self, call: _Call, now: float) -> None:
         self._call = call
-        self._show(CallView(call.phase, call.id, call.peer_id, None, now, self.view.muted))
+        self._show(CallView(call.phase, call.id, call.peer_id, None, now, self.view.muted, self.view.held))
         self._broadcast(self._state_data(call))
 
     def _activate(self, call: _Call, peer_id: str, now: float) -> None:
@@ -389,13 +401,13 @@ class CallMachine:
             hunt=None,
             next_ring=NEVER,
         )
-        self._show(CallView(Phase.ACTIVE, call.id, peer_id, Reason.ANSWERED, now, self.view.muted))
+        self._show(CallView(Phase.ACTIVE, call.id, peer_id, Reason.ANSWERED, now, self.view.muted, self.view.held))
         self._out.append(AllowAudio(frozenset({peer_id})))
         self._broadcast(self._state_data(self._call))
 
     def _end(self, call: _Call, reason: Reason, now: float) -> None:
         self._call = None
-        self._show(CallView(Phase.IDLE, call.id, call.peer_id, reason, now, self.view.muted))
+        self._show(CallView(Phase.IDLE, call.id, call.peer_id, reason, now, self.view.muted, self.view.held))
         if call.phase is Phase.ACTIVE:
             self._out.append(AllowAudio(frozenset()))
         ended = msg.state(call.id, State.ENDED, by=call.peer_id, reason=reason)

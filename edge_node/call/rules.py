@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edge_node.call.bucket import Buckets, Rate
 
-KINDS = ("data", "presence", "call", "channel")
+KINDS = ("data", "presence", "call", "channel", "input")
 RULE_RATE = Rate(per_s=5, burst=10)
 
 _ABSENT = object()
+_COLOUR = re.compile("#[0-9a-fA-F]{6}$")  # of a light with three colours: blink#ff8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def _parse_output(do: str, outputs: Outputs) -> Output | str:
 def _led(name: str, pattern: str, outputs: Outputs) -> Output | str:
     if name not in outputs.leds:
         return f"no LED is named {name!r}: {_choice(outputs.leds, 'add a [[gpio.led]]')}"
-    if pattern not in outputs.patterns:
+    if _COLOUR.sub("", pattern) not in outputs.patterns:
         return f"{pattern!r} is no LED pattern: {_choice(outputs.patterns, 'there is none')}"
     return ShowLed(name, pattern)
 

@@ -59,7 +59,7 @@ def rule_problems(settings: Settings) -> Iterator[Problem]:
     leds, relays = [led.name for led in gpio.led], [relay.name for relay in gpio.relay]
     doors = [relay.name for relay in gpio.relay if relay.door]
     for index, rule in enumerate(settings.rule):
-        pattern = rule.do.partition("=")[2]
+        pattern = rule.do.partition("=")[2].partition("#")[0]
         outputs = Outputs(leds=leds, relays=relays, doors=doors, patterns=[pattern] if pattern else [])
         if isinstance(found := parse_rule(rule.on, rule.match, rule.do, outputs), str):
             absent = rule.do.partition("=")[0].partition(":")[0] in ("led", "relay")

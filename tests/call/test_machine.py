@@ -446,6 +446,26 @@ def test_mute() -> None:
     assert CallMachine(CallConfig("door", "Door"), muted=True).view.muted
 
 
+def test_a_switch_in_its_position_cannot_be_overruled() -> None:
+    d = Driver("anna")
+    d.press("mute:hold")
+    assert (d.machine.view.muted, d.machine.view.held) == (True, True)
+    for action in ("mute", "mute:off", "mute:hold", "mute:on"):
+        d.press(action)
+        assert (d.machine.view.muted, d.machine.view.held) == (True, True)
+    d.press()
+    assert d.machine.view.held, "a call changes nothing"
+    d.press("mute:release")
+    assert (d.machine.view.muted, d.machine.view.held) == (False, False)
+
+
+def test_a_switch_that_was_open_all_the_time_does_not_undo_privacy() -> None:
+    d = Driver("anna")
+    d.press("mute:on")
+    d.press("mute:release")
+    assert (d.machine.view.muted, d.machine.view.held) == (True, False)
+
+
 @pytest.mark.parametrize("action", ["answer", "hangup", "nonsense"])
 def test_actions_without_a_call(action: str) -> None:
     d = Driver()

@@ -68,3 +68,11 @@ def test_what_is_wrong(on: str, do: str, says: str) -> None:
 def test_what_is_wrong_without_outputs() -> None:
     assert parse_rule("data", {}, "led:status=off", Outputs()) == "no LED is named 'status': add a [[gpio.led]]"
     assert RuleEngine([]).fire("data", {}, 0) == []
+
+
+def test_a_light_with_three_colours_may_be_told_one() -> None:
+    outputs = Outputs(leds=["status"], patterns=["blink"])
+    assert parse_rule("input", {}, "led:status=blink#ff8000", outputs) == Rule(
+        "input", {}, ShowLed("status", "blink#ff8000")
+    )
+    assert "is no LED pattern" in str(parse_rule("input", {}, "led:status=blink#ff", outputs))
