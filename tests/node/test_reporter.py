@@ -42,6 +42,9 @@ class Reports:
     def down(self, reason: str) -> None:
         self.said.append(reason)
 
+    def off(self, reason: str) -> None:
+        self.said.append(reason)
+
 
 class Rig:
     def __init__(self) -> None:
