@@ -2,10 +2,11 @@
 # Makes what is given to people: a Debian package, signed bundles of wheels for machines without internet.
 #
 #   bash provisioning/package.sh [--out DIR] [--key KEY.pem] [--arch aarch64|x86_64]… [--python 3.11|3.13]… [--no-bundles]
+#                                [--wheels DIR]
 #
 # DIR (default dist/) gets edge-node_VERSION_all.deb and one edge-node-VERSION-ARCH-cpXY.tar per kind of machine.
 # KEY.pem is an Ed25519 private key (openssl genpkey -algorithm ed25519); without one a key for this DIR is made.
-# Needs internet once, for the wheels. On the device, without internet:
+# Needs internet for the wheels; with --wheels they are kept there for the next time. On the device, without internet:
 #   apt install ./edge-node_VERSION_all.deb, with the bundle in /var/cache/edge-node or on the card's boot partition.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,14 +17,14 @@ while [ "$#" -gt 0 ]; do
   case "$1" in
     --out) out=${2:?}; shift 2 ;;
     --key) key=${2:?}; shift 2 ;;
-    --arch | --python | --floor) words+=("$1" "${2:?}"); shift 2 ;;
+    --arch | --python | --floor | --wheels) words+=("$1" "${2:?}"); shift 2 ;;
     --no-bundles) bundles=no; shift ;;
-    -h | --help) sed -n '2,10p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+    -h | --help) sed -n '2,11p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
     *) die "unknown word $1" ;;
   esac
 done
 command -v dpkg-deb >/dev/null || die "needs dpkg-deb: this is no Debian"
-[ -x .venv/bin/python ] || bash provisioning/dev.sh setup
+command -v openssl >/dev/null || die "needs openssl: apt-get install openssl"
 mkdir -p "$out"
 if [ -z "$key" ]; then
   key=$out/release-key.pem
@@ -32,7 +33,13 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-.venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$work" .
+python=.venv/bin/python
+if [ ! -x "$python" ]; then   # a developer's has all that it takes; anybody else gets what it takes, for this once
+  python3 -m venv "$work/venv" || die "needs Python with its venv module: apt-get install python3-venv"
+  python=$work/venv/bin/python
+  "$python" -m pip install --quiet --disable-pip-version-check hatchling packaging
+fi
+"$python" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$work" .
 wheel=$(ls "$work"/edge_node-*.whl)
 version=$(basename "$wheel" | cut -d- -f2)
 
@@ -54,8 +61,9 @@ openssl pkey -in "$key" -pubout -out "$root/usr/share/edge-node/trust/release.pe
 for file in $(cd systemd && find . -type f -printf '%P\n'); do
   case $file in
     edge-node.service.d/*) target=usr/share/edge-node/systemd/$file ;;   # postinst: only where systemd knows its keys
-    sysusers.d/* | tmpfiles.d/*) target=usr/lib/$file ;;
-    journald.conf.d/* | system.conf.d/*) target=usr/share/edge-node/systemd/$file ;;
+    sysusers.d/* | tmpfiles.d/* | sysctl.d/*) target=usr/lib/$file ;;
+    journald.conf.d/*) target=usr/lib/systemd/$file ;;
+    system.conf.d/*) target=usr/share/edge-node/systemd/$file ;;         # postinst: only on a Raspberry Pi
     *) target=usr/lib/systemd/system/$file ;;
   esac
   install -m 0644 -D "systemd/$file" "$root/$target"
@@ -70,5 +78,5 @@ deb=$out/edge-node_${version}_all.deb
 dpkg-deb --root-owner-group -Zxz --build "$root" "$deb" >/dev/null
 echo "$deb"
 [ "$bundles" = yes ] || exit 0
-.venv/bin/python -m edge_node.provision.release --wheel "$wheel" --requirements provisioning/requirements/hub-aec.txt \
+"$python" -m edge_node.provision.release --wheel "$wheel" --requirements provisioning/requirements/hub-aec.txt \
   --key "$key" --out "$out" "${words[@]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import re
 import shutil
 import subprocess
@@ -70,14 +71,39 @@ def download(requirements: Path, python: str, arch: str, folder: Path) -> None:
         raise EdgeNodeError(f"no wheels for {arch}, Python {python}: {done.stderr.strip().splitlines()[-1:]}")
 
 
-def make(wheel: Path, requirements: Path, python: str, arch: str, key: Path, out: Path, floor: str) -> Path:
+def fetch(requirements: Path, python: str, arch: str, folder: Path, kept: Path | None) -> None:
+    """The same, by way of `kept`, where each set of wheels stays for the next time. Raises EdgeNodeError."""
+    if kept is None:
+        download(requirements, python, arch, folder)
+        return
+    whole = kept / hashlib.sha256(f"{arch} {python}\n{requirements.read_text()}".encode()).hexdigest()[:16]
+    if not whole.is_dir():
+        kept.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=kept) as part:
+            wheels = Path(part) / "wheels"
+            wheels.mkdir()
+            download(requirements, python, arch, wheels)
+            wheels.rename(whole)
+    shutil.copytree(whole, folder, dirs_exist_ok=True)
+
+
+def make(
+    wheel: Path,
+    requirements: Path,
+    python: str,
+    arch: str,
+    key: Path,
+    out: Path,
+    floor: str,
+    kept: Path | None = None,
+) -> Path:
     """One bundle; returns its path."""
     with tempfile.TemporaryDirectory(prefix="edge-node-") as folder:
         release = Path(folder)
         (release / "wheels").mkdir()
         narrowed = release / "requirements.txt"
         narrowed.write_text(narrow(requirements.read_text(), python, arch))
-        download(narrowed, python, arch, release / "wheels")
+        fetch(narrowed, python, arch, release / "wheels", kept)
         shutil.copy2(wheel, release / "wheels" / wheel.name)
         manifest = Manifest(__version__, arch, python, floor, hashes(release), PREFLIGHT)
         path = out / f"edge-node-{__version__}-{arch}-cp{python.replace('.', '')}.tar"
@@ -93,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--arch", action="append", choices=ARCHES, help=f"default: {', '.join(ARCHES)}")
     parser.add_argument("--python", action="append", metavar="X.Y", help=f"default: {', '.join(PYTHONS)}")
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="keep what was downloaded here")
     parser.add_argument("--floor", default="0", metavar="VERSION", help="nothing older is installed afterwards")
     args = parser.parse_args(argv)
     try:
@@ -101,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         for arch in args.arch or ARCHES:
             for python in args.python or PYTHONS:
-                made = make(args.wheel, args.requirements, python, arch, args.key, args.out, args.floor)
+                made = make(args.wheel, args.requirements, python, arch, args.key, args.out, args.floor, args.wheels)
                 sys.stdout.write(f"{made} {made.stat().st_size >> 20} MiB\n")
     except EdgeNodeError as err:
         sys.stderr.write(f"edge-node: {err}\n")

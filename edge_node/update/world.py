@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from edge_node.errors import EdgeNodeError
 
 UNIT = "edge-node.service"
+HUB = "edge-node-hub.service"
+"""Runs from the same slot, which the update after the next empties."""
 SOCKET = Path("/run/edge-node/control.sock")
 ANSWER_DEADLINE_S = 5.0
 RESTART_DEADLINE_S = 150.0
@@ -61,13 +63,17 @@ class Systemd:
             return None
 
     def restart(self) -> None:
-        words = [self._systemctl, "restart", UNIT]
         try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=RESTART_DEADLINE_S, check=False)
+            self._run("--no-block", "try-restart", HUB)
+            done = self._run("restart", UNIT)
         except (OSError, subprocess.TimeoutExpired) as err:
             raise EdgeNodeError(f"{UNIT} could not be restarted ({err}): restart it yourself") from None
         if done.returncode:
             raise EdgeNodeError(f"{UNIT} did not start ({done.stderr.strip()}): see journalctl -u edge-node")
+
+    def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [self._systemctl, *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=RESTART_DEADLINE_S, check=False)
 
     def now(self) -> float:
         return time.monotonic()

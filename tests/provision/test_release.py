@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_node.errors import EdgeNodeError
 from edge_node.provision import release
 from edge_node.update.bundle import Bundle, new_key
 from edge_node.version import __version__
@@ -70,6 +71,29 @@ def test_a_bundle_of_one_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         bundle.unpack(tmp_path / "out")
     assert (tmp_path / "out/wheels" / wheel.name).read_bytes() == b"own"
     assert "numpy==2.5.5" in (tmp_path / "out/requirements.txt").read_text()
+
+
+def test_wheels_are_downloaded_once_when_they_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def download(requirements: Path, python: str, arch: str, folder: Path) -> None:
+        asked.append(python)
+        (folder / "plain-1.0-py3-none-any.whl").write_bytes(b"wheel")
+        if python == "3.14":
+            raise EdgeNodeError("no wheels")
+
+    monkeypatch.setattr(release, "download", download)
+    requirements, kept = tmp_path / "requirements.txt", tmp_path / "kept"
+    requirements.write_text("plain==1.0\n")
+    for python in ("3.11", "3.11", "3.13"):
+        out = tmp_path / "out"
+        out.mkdir(exist_ok=True)
+        release.fetch(requirements, python, "aarch64", out, kept)
+        assert (out / "plain-1.0-py3-none-any.whl").read_bytes() == b"wheel"
+    assert asked == ["3.11", "3.13"]
+    with pytest.raises(EdgeNodeError):
+        release.fetch(requirements, "3.14", "aarch64", tmp_path / "out", kept)
+    assert len(list(kept.iterdir())) == 2, "half a set is not kept"
 
 
 @pytest.mark.slow

@@ -46,11 +46,13 @@ def test_no_daemon_no_status(tmp_path: Path) -> None:
 
 def test_restarting_the_unit(tmp_path: Path) -> None:
     systemctl = tmp_path / "systemctl"
-    systemctl.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\n')
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/said\n')
     systemctl.chmod(0o755)
     world = Systemd(tmp_path / "control.sock", str(systemctl))
     world.restart()
-    assert (tmp_path / "said").read_text() == "restart edge-node.service\n"
+    assert (tmp_path / "said").read_text() == (
+        "--no-block try-restart edge-node-hub.service\nrestart edge-node.service\n"
+    )
     systemctl.write_text("#!/bin/sh\necho 'no such unit' >&2\nexit 5\n")
     with pytest.raises(EdgeNodeError, match="no such unit"):
         world.restart()
