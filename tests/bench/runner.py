@@ -14,28 +14,49 @@ from pathlib import Path
 from typing import Any
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+HOLDS = {None: "", True: "yes", False: "NO"}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One number: what was measured, how much, of what; `note` says what it has to be compared with."""
+    """One number: what was measured, how much, of what; `note` says what it has to be compared with.
+
+    `limit` is what it may be at most, as `<= 0.65`, or at least, as `>= 30`; `holds` says whether it is.
+    """
 
     name: str
     value: float | str
     unit: str = ""
     note: str = ""
+    limit: str = ""
+    holds: bool | None = None
 
 
 @dataclass(slots=True)
 class Report:
-    """Everything one bench has found; `reasons` are what it could not measure, with why."""
+    """Everything one bench has found; `reasons` are what it could not measure, with why.
+
+    A `quick` run judges nothing.
+    """
 
     bench: str
+    quick: bool = False
     rows: list[Row] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
     def add(self, name: str, value: float | str, unit: str = "", note: str = "") -> None:
         self.rows.append(Row(name, value, unit, note))
+
+    def judge(
+        self, name: str, value: float, unit: str = "", note: str = "", *,
+        at_most: float | None = None, at_least: float | None = None,
+    ) -> None:  # fmt: skip
+        """A number with a limit."""
+        limits = [f"{sign} {limit:g}" for sign, limit in (("<=", at_most), (">=", at_least)) if limit is not None]
+        if self.quick:
+            return self.add(name, value, unit, note)
+        holds = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
+        self.rows.append(Row(name, value, unit, note, " and ".join(limits), holds))
 
     def value(self, name: str) -> float:
         """A number by its name."""
@@ -44,16 +65,24 @@ class Report:
 
     @property
     def as_json(self) -> dict[str, Any]:
-        rows = [{"name": r.name, "value": r.value, "unit": r.unit, "note": r.note} for r in self.rows]
+        rows = [
+            {"name": r.name, "value": r.value, "unit": r.unit, "note": r.note}
+            | ({} if r.holds is None else {"limit": r.limit, "holds": r.holds})
+            for r in self.rows
+        ]
         return {"bench": self.bench, "machine": machine(), "rows": rows, "not_measured": self.reasons}
 
     @property
     def as_table(self) -> str:
-        texts = [(row.name, _number(row.value), row.unit, row.note) for row in self.rows]
-        widths = [max((len(text[i]) for text in texts), default=0) for i in range(3)]
+        judged = any(row.holds is not None for row in self.rows)
+        texts = [(r.name, _number(r.value), r.unit, r.limit, HOLDS[r.holds], r.note) for r in self.rows]
+        if judged:
+            texts.insert(0, ("", "", "", "limit", "holds", ""))
+        widths = [max((len(text[i]) for text in texts), default=0) for i in range(5)]
         lines = [f"{self.bench}: {machine()}"]
-        for name, value, unit, note in texts:
-            line = f"  {name:<{widths[0]}}  {value:>{widths[1]}} {unit:<{widths[2]}}  {note}"
+        for name, value, unit, limit, holds, note in texts:
+            verdict = f"  {limit:<{widths[3]}}  {holds:<{widths[4]}}" if judged else ""
+            line = f"  {name:<{widths[0]}}  {value:>{widths[1]}} {unit:<{widths[2]}}{verdict}  {note}"
             lines.append(line.rstrip())
         return "\n".join([*lines, *(f"  not measured: {reason}" for reason in self.reasons)])
 

@@ -1,0 +1,1 @@
+"""What publishing costs, beside the official SDK, aiortc's own sender and Janus."""

@@ -1,0 +1,50 @@
+"""`python -m tests.bench.media`: see `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from tests.bench.media.bench import QUICK, Sizes, encoded, handthrough, memory, rtsp, write_clip
+from tests.bench.media.viewing import delay, join
+from tests.bench.runner import Report, present, words
+
+PARTS = {part.__name__: part for part in (encoded, handthrough, rtsp, delay, join, memory)}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = words("media", "What publishing costs, beside the official SDK, aiortc's own sender and Janus.")
+    for item in fields(Sizes):
+        if item.name != "settle":
+            name = f"--{item.name.replace('_', '-')}"
+            parser.add_argument(name, type=type(item.default), metavar="N", help=f"default {item.default}")
+    parser.add_argument("--only", choices=PARTS, help="leave the other tables out")
+    return parser
+
+
+async def run(sizes: Sizes, only: str | None = None, *, quick: bool = False) -> Report:
+    """The whole bench."""
+    report = Report("media", quick)
+    with tempfile.TemporaryDirectory() as folder:
+        clip = await asyncio.to_thread(write_clip, Path(folder) / "clip.h264", sizes)
+        for name, part in PARTS.items():
+            if only in (None, name):
+                await part(report, sizes, clip)
+    return report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    given = {f.name: getattr(args, f.name) for f in fields(Sizes) if getattr(args, f.name, None) is not None}
+    report = asyncio.run(run(replace(QUICK if args.quick else Sizes(), **given), args.only, quick=args.quick))
+    present(report, args.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
