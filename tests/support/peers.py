@@ -15,11 +15,11 @@ import numpy.typing as npt
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av.video.frame import PictureType
 
-from edge_node.hub.server import Hub
 from edge_node.realtime.events import PeerJoined, StreamAdded, StreamRemoved, Track
 from edge_node.realtime.peer import MeteredPeer
 from edge_node.realtime.remote import RemotePeer
 from tests.support.hub_client import SECRET, SECRET_ID
+from tests.support.link import HasUrl
 from tests.support.waiting import eventually
 
 RATE = 48_000
@@ -39,7 +39,7 @@ def token(peer_id: str) -> str:
     return jwt.encode(claims, SECRET, algorithm="HS256", headers={"kid": SECRET_ID})
 
 
-def peer_of(hub: Hub, peer_id: str, **options: Any) -> MeteredPeer:
+def peer_of(hub: HasUrl, peer_id: str, **options: Any) -> MeteredPeer:
     """A peer that will have this id."""
     return MeteredPeer(token_provider=lambda: token(peer_id), url=hub.url, **options)
 
@@ -63,7 +63,7 @@ class Watcher:
         remote.on(StreamAdded, lambda e: self.added.append(e.stream.id))
         remote.on(StreamRemoved, lambda e: self.removed.append(e.stream.id))
 
-    async def track(self, kind: str, number: int = 0, timeout_s: float = 10.0) -> Any:
+    async def track(self, kind: str, number: int = 0, timeout_s: float = 30.0) -> Any:
         """The number-th track of a kind, once it came."""
         await eventually(lambda: len(self._of(kind)) > number, timeout_s)
         return self._of(kind)[number].track
@@ -104,7 +104,7 @@ class Tone(MediaStreamTrack):
         return frame
 
 
-async def hear_hz(track: Any, frames: int = 25, skip: int = 5, timeout_s: float = 10.0) -> float:
+async def hear_hz(track: Any, frames: int = 25, skip: int = 5, timeout_s: float = 30.0) -> float:
     """The strongest frequency of the next frames of a received audio track."""
     pieces = []
     async with asyncio.timeout(timeout_s):
@@ -124,7 +124,7 @@ def strongest(pcm: npt.NDArray[np.float64]) -> float:
     return float(np.argmax(spectrum)) * RATE / pcm.size
 
 
-async def hears(track: Any, hz: float, timeout_s: float = 10.0) -> None:
+async def hears(track: Any, hz: float, timeout_s: float = 30.0) -> None:
     """Waits until the track carries this tone."""
     heard = -1.0
     async with asyncio.timeout(timeout_s):
