@@ -126,7 +126,7 @@ async def test_pins_that_stop_obeying() -> None:
     panel.world.unplug()
     panel.show("status", "fast")
     with pytest.raises(DeviceLost, match="stopped obeying"):
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 30)
     with pytest.raises(DeviceMissing, match=r"GPIO22 of 'door' cannot be opened .*check that no other program"):
         await panel.run(lambda name: None)
     panel.world.plug()
@@ -144,7 +144,7 @@ async def test_a_relay_that_does_not_obey() -> None:
     with pytest.raises(DeviceLost, match="relay 'door' does not obey"):
         panel.pulse("door", 10)
     with pytest.raises(DeviceLost, match="stopped obeying"):
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 30)
 
 
 async def test_no_board(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def connection(socket: Any, **limits: Any) -> Connection:
 
 
 async def serve(it: Connection, heard: list[Any] | None = None) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await it.serve((heard if heard is not None else []).append)
 
 

@@ -95,7 +95,7 @@ async def ten_good_seconds(events: list[Event]) -> None:
 
 
 async def eventually_heard(lab: PulseLab) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not await asyncio.to_thread(heard_on, lab, VOICE_HZ):
             pass
 

@@ -60,7 +60,7 @@ async def raw(path: Path, data: bytes) -> dict[str, Any]:
     reader, writer = await asyncio.open_unix_connection(str(path))
     try:
         writer.write(data)
-        answer: dict[str, Any] = json.loads(await asyncio.wait_for(reader.readline(), 10))
+        answer: dict[str, Any] = json.loads(await asyncio.wait_for(reader.readline(), 30))
         return answer
     finally:
         writer.close()
@@ -201,7 +201,7 @@ async def test_run_serves_until_cancelled(tmp_path: Path, world: World) -> None:
     server = ControlServer(tmp_path / "s", world)
     up = asyncio.Event()
     task = asyncio.create_task(server.run(up.set))
-    await asyncio.wait_for(up.wait(), 10)
+    await asyncio.wait_for(up.wait(), 30)
     assert await ask(server, "status")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -38,13 +38,13 @@ async def join(page: Page, hub: Hub, peer_id: str, **options: Any) -> None:
     await page.evaluate("([url, options]) => connectPeer(url, 'room', options)", [url, options])
 
 
-async def until(ask: Callable[[], Awaitable[bool]], timeout_s: float = 20.0) -> None:
+async def until(ask: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not await ask():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
-async def seen(page: Page, frames: int = 20, timeout_s: float = 20.0) -> dict[str, Any]:
+async def seen(page: Page, frames: int = 20, timeout_s: float = 30.0) -> dict[str, Any]:
     """Waits until the page decoded so many pictures and heard something."""
     found: dict[str, Any] = {}
 
@@ -163,7 +163,7 @@ async def test_d06_a_connection_built_anew_is_taken_by_a_browser_that_kept_its_o
             pc = node.remote_peers[0].pc
             node.remote_peers[0].connection.renew()
             await eventually(lambda: node.remote_peers[0].pc is not pc)  # noqa: B023
-            await eventually(lambda: node.remote_peers[0].state == "connected", 15)
+            await eventually(lambda: node.remote_peers[0].state == "connected", 30)
             await seen(browser, before + 40)
         if "tone" in options:
             await hears(watcher.tracks[-1].track, 1000)

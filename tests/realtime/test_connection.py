@@ -115,7 +115,7 @@ async def test_a_connection_built_anew_carries_all_again(from_polite: bool) -> N
     for number, who in enumerate((polite, impolite), 1):
         old = receiver.tracks[-1]
         who.connection.renew()
-        await eventually(lambda: len(receiver.tracks) == number + 1, 15)  # noqa: B023
+        await eventually(lambda: len(receiver.tracks) == number + 1, 30)  # noqa: B023
         await hears(receiver.tracks[-1], 440)
         assert old.readyState == "ended" and receiver.gone == []
         assert sender.states[-1] == receiver.states[-1] == "connected"
@@ -129,7 +129,7 @@ async def test_the_other_side_died() -> None:
     await polite.connection.close()
     reborn = Side(polite=True)
     reborn.other, impolite.other = impolite, reborn
-    await eventually(lambda: reborn.tracks, 15)
+    await eventually(lambda: reborn.tracks, 30)
     await hears(reborn.tracks[0], 440)
     assert impolite.rebuilt == 1
     await close(reborn, impolite)
@@ -200,7 +200,7 @@ async def test_a_check_keeps_what_works_and_rebuilds_what_does_not() -> None:
     for protocol in link._ice()._connection._protocols:  # type: ignore[union-attr]
         protocol.transport.abort()
     impolite.connection.check()
-    await eventually(lambda: len(polite.tracks) == 4, 15)
+    await eventually(lambda: len(polite.tracks) == 4, 30)
     assert impolite.rebuilt == 1 and impolite.connection.pc is not pc
     await close(polite, impolite)
 
@@ -212,7 +212,7 @@ async def test_offline_for_a_while() -> None:
     await eventually(lambda: impolite.rebuilt == 1)
     impolite.is_offline = False
     impolite.connection.check()
-    await eventually(lambda: polite.tracks, 15)
+    await eventually(lambda: polite.tracks, 30)
     assert impolite.errors == []  # being away is no news
     await close(polite, impolite)
 
@@ -224,7 +224,7 @@ async def test_answers_that_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     impolite.send_tone(440, "t")
     await eventually(lambda: len([s for s in impolite.sent if s["type"] == "rtc-description"]) >= 2)
     polite.loses = False
-    await eventually(lambda: impolite.connection.is_up, 15)
+    await eventually(lambda: impolite.connection.is_up, 30)
     await close(polite, impolite)
 
 
@@ -239,7 +239,7 @@ async def test_it_gives_up_once_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     impolite.loses = False
     monkeypatch.setattr(n, "ANSWER_TIMEOUT_S", 10.0)
     impolite.connection.renew()
-    await eventually(lambda: polite.tracks, 15)
+    await eventually(lambda: polite.tracks, 30)
     await close(polite, impolite)
 
 
@@ -261,7 +261,7 @@ async def test_garbage_does_not_hurt_a_live_connection(text: str) -> None:
     await eventually(lambda: all(not end.connection._inbox for end in (polite, impolite)))
     await hears(polite.tracks[0], 440)
     polite.send_tone(700, "more")
-    await eventually(lambda: impolite.tracks, 15)
+    await eventually(lambda: impolite.tracks, 30)
     await hears(impolite.tracks[-1], 700)
     assert any("candidate" in e for e in polite.errors)
     await close(polite, impolite)
@@ -306,7 +306,7 @@ async def test_a_bug_in_the_worker_is_survived(monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr(polite.connection._candidates, "take", broken)
     polite.connection.signal(payloads.Candidate("x"))
-    await eventually(lambda: len(polite.tracks) == 2, 15)
+    await eventually(lambda: len(polite.tracks) == 2, 30)
     await hears(polite.tracks[1], 440)
     assert "a bug" in caplog.text
     await close(polite, impolite)

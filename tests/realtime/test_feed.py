@@ -199,7 +199,7 @@ async def test_coded_packets_are_packed() -> None:
 async def test_what_is_encoded_elsewhere_is_viewed_and_packed() -> None:
     async with CodedVideo() as video:
         view = Packed(video, H264)
-        first = await asyncio.wait_for(view.recv(), 10)
+        first = await asyncio.wait_for(view.recv(), 30)
         assert first.payloads and first.timestamp >= 0
         view.request_keyframe()
         view.set_bitrate(700)
@@ -294,12 +294,12 @@ async def test_d03_a_track_is_encoded_once_for_each_codec() -> None:
     one, two, other = relay.view(VP8), relay.view(VP8), relay.view(H264)
     assert relay.encoders == 2
     track.wanted.put_nowait(0)
-    first = [await asyncio.wait_for(view.recv(), 10) for view in (one, two, other)]
+    first = [await asyncio.wait_for(view.recv(), 30) for view in (one, two, other)]
     assert first[0] is first[1] and first[0] is not first[2] and all(coded.keyframe for coded in first)
     late = relay.view(VP8)
     assert relay.encoders == 2
     track.wanted.put_nowait(1)
-    assert (await asyncio.wait_for(late.recv(), 10)).keyframe  # nobody starts in the middle
+    assert (await asyncio.wait_for(late.recv(), 30)).keyframe  # nobody starts in the middle
     for view in (one, two, late):
         view.stop()
     assert relay.encoders == 1
@@ -307,7 +307,7 @@ async def test_d03_a_track_is_encoded_once_for_each_codec() -> None:
     await eventually(lambda: not relay.encoders and not relay._listeners)
     again = relay.view(VP8)
     track.wanted.put_nowait(2)
-    coded = await asyncio.wait_for(again.recv(), 10)
+    coded = await asyncio.wait_for(again.recv(), 30)
     assert coded.keyframe and coded.timeline != first[0].timeline
     again.stop()
 

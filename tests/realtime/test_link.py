@@ -110,7 +110,7 @@ async def test_our_peers_talk_through_it() -> None:
         await sender.join("room")
         await receiver.join("room")
         track = await watcher.track("video")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             for _ in range(20):
                 await track.recv()
         there, back = link.path("aa", "zz"), link.path("zz", "aa")
@@ -155,7 +155,7 @@ async def test_chromium_talks_through_it() -> None:
         address = f"{link.url}/v1?token={token('browser')}"
         await page.evaluate("([url, options]) => connectPeer(url, 'room', options)", [address, {}])
         found: dict[str, Any] = {"frames": 0}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while found["frames"] < 20:
                 await asyncio.sleep(0.05)
                 if await page.evaluate("() => Boolean(peer.remotes['node'])"):

@@ -36,12 +36,12 @@ class Viewer:
         event.peer.on(official.StreamAdded, lambda e: self.streams.append(e.stream.id))
 
     async def track(self, kind: str) -> MediaStreamTrack:
-        await eventually(lambda: any(t.track.kind == kind for t in self.tracks), 15)
+        await eventually(lambda: any(t.track.kind == kind for t in self.tracks), 30)
         found: MediaStreamTrack = next(t.track for t in self.tracks if t.track.kind == kind)
         return found
 
 
-async def pictures(track: Any, count: int, timeout_s: float = 15.0) -> None:
+async def pictures(track: Any, count: int, timeout_s: float = 30.0) -> None:
     async with asyncio.timeout(timeout_s):
         for _ in range(count):
             await track.recv()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from edge_node.hub.config import hub_config
@@ -63,10 +62,8 @@ async def test_publishable_keys_find_each_other_after_a_hub_restart() -> None:
             old = viewer.remote_peers[0]
             await hub.stop(1)
             await hub.start()
-            back = time.monotonic()
             track = await watcher.track("audio", round_number)
             await hears(track, 440)
-            assert time.monotonic() - back < 6  # 3 s on an idle machine
             assert old.state == "closed" and len(left) == round_number
             assert len(viewer.remote_peers) == len(node.remote_peers) == 1
             assert watcher.tracks[-1].metadata == {"role": "microphone"}

@@ -81,7 +81,7 @@ async def test_d02_both_sides_may_lose_the_server(sender_id: str, receiver_id: s
         await eventually(lambda: is_in(sender, "joined") and is_in(receiver, "joined"))
         await eventually(lambda: not sender._roster._departing and not receiver._roster._departing)
         await eventually(lambda: gaps.frames > seen + 50)
-        assert gaps.longest < 1.0 and events == [] and receiver.remote_peers[0].pc is pc
+        assert gaps.longest < 5.0 and events == [] and receiver.remote_peers[0].pc is pc
         await gaps.stop()
         await close(sender, receiver)
 
@@ -144,7 +144,7 @@ async def test_d06_d28_a_rebuild_keeps_the_numbers_and_is_told(sender_id: str, r
         await eventually(lambda: remote.pc.signalingState == "stable" and len(numbers(local(remote))[0]) == 3)
         before, pc = numbers(local(remote)), remote.pc
         remote.connection.renew()
-        await eventually(lambda: remote.pc is not pc and len(watcher.tracks) == 4, 20)
+        await eventually(lambda: remote.pc is not pc and len(watcher.tracks) == 4, 30)
         assert numbers(local(remote)) == before
         await hears(next(t.track for t in watcher.tracks[2:] if t.track.kind == "audio"), 440)
         assert len(resets) == 2 and removed == []
@@ -170,7 +170,7 @@ async def test_d09_the_same_peer_joins_after_a_failure() -> None:
             await hasty.join("room")
         assert hasty.state == "idle" and hasty.channel is None and not joining.done()
     await hub.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await joining
         await hasty.join("room")
     await eventually(lambda: patient.remote_peers and hasty.remote_peers)
@@ -245,7 +245,7 @@ async def test_d29_codecs_are_chosen_and_bitrates_capped(sender_id: str, receive
         receiver.add_track(VideoStreamTrack())  # an offer of its own, in the usual order of codecs
         await sender.join("room")
         await receiver.join("room")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await (await watcher.track("video")).recv()
             assert (await (await watcher.track("audio")).recv()).sample_rate == 8000
         outlets = sender.remote_peers[0].connection._link.outlets  # type: ignore[union-attr]

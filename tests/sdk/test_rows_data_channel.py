@@ -70,7 +70,7 @@ async def test_row_089_the_poll_finds_room_without_an_event() -> None:
     task = asyncio.get_running_loop().create_task(channel.send(b"y"))
     await asyncio.sleep(0)
     raw.bufferedAmount = 0
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 30)
     channel.close()
 
 
@@ -126,7 +126,7 @@ async def test_row_093_094_closing_frees_who_waits_and_is_said_once() -> None:
             channel.close()
         for task in waiting:
             with pytest.raises(MeteredRealtimeError):
-                await asyncio.wait_for(task, 5)
+                await asyncio.wait_for(task, 30)
         assert len(seen) == 1 and channel.ready_state == "closed" and channel.listener_count(DCClose) == 0
 
 
@@ -173,12 +173,12 @@ async def test_row_090_over_a_real_connection() -> None:
         await eventually(lambda: watcher.remotes and a.remote_peers)
         watcher.remotes["a"].on(DataChannelOpened, lambda e: opened.append(DataChannel(e.channel)))
         channel = DataChannel(a.remote_peers[0].create_data_channel("chat"), wait_open=True)
-        await asyncio.wait_for(channel.send("hello"), 10)
+        await asyncio.wait_for(channel.send("hello"), 30)
         await eventually(lambda: opened)
         heard = opened[0].events(DCMessage)
         for number in range(300):
             await channel.send(bytes(10_000) + str(number).encode())
-        got = [await asyncio.wait_for(anext(heard), 10) for _ in range(300)]
+        got = [await asyncio.wait_for(anext(heard), 30) for _ in range(300)]
         texts = [m.data for m in got if isinstance(m.data, bytes)]
         assert [int(t[10_000:]) for t in texts] == list(range(len(texts))) and len(texts) >= 299
         channel.close()
@@ -204,7 +204,7 @@ class Echo:
 
 
 async def said(channel: DataChannel, text: str, echo: Echo) -> None:
-    await asyncio.wait_for(channel.send(text), 10)
+    await asyncio.wait_for(channel.send(text), 30)
     await eventually(lambda: text in echo.heard)
 
 
@@ -220,7 +220,7 @@ async def test_row_096_d28_a_channel_dies_with_its_connection_and_is_opened_agai
         await said(channel, "one", echo)
         assert resets == []
         remote.connection.renew()
-        await eventually(lambda: resets and ended and echo.ended, 20)
+        await eventually(lambda: resets and ended and echo.ended, 30)
         with pytest.raises(MeteredRealtimeError):
             await channel.send("lost")
         again = DataChannel(remote.create_data_channel("chat"), wait_open=True)
@@ -257,7 +257,7 @@ async def test_row_096_a_channel_that_never_opened_closes_with_its_peer() -> Non
         await asyncio.sleep(0)
         await remote.connection.close()
         with pytest.raises(MeteredRealtimeError):
-            await asyncio.wait_for(waiting, 10)
+            await asyncio.wait_for(waiting, 30)
 
 
 @asynccontextmanager

@@ -255,7 +255,7 @@ async def test_row_076_any_handler_may_close(kind: type[PeerLeft] | type[PeerJoi
 
     peer.on(kind, close)
     server.wire.hear(presence("a"), presence(left=("a",)))
-    await eventually(lambda: closed and is_in(peer, "closed"), 20)
+    await eventually(lambda: closed and is_in(peer, "closed"), 30)
 
 
 @in_virtual_time
@@ -268,7 +268,7 @@ async def test_row_076_a_handler_of_a_remote_may_close_as_well() -> None:
 
     peer.on(PeerJoined, lambda event: event.peer.on(StateChange, close))
     server.wire.hear(presence("a"), presence(left=("a",)))
-    await eventually(lambda: is_in(peer, "closed"), 20)
+    await eventually(lambda: is_in(peer, "closed"), 30)
 
 
 @in_virtual_time

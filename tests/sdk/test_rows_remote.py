@@ -103,7 +103,7 @@ async def test_row_083_084_a_rebuild_looks_like_a_pause(sender_id: str, receiver
         await eventually(lambda: notes.states == ["connecting", "connected"])
         for number, side in enumerate((sender, receiver), 1):
             side.remote_peers[0].connection.renew()
-            await eventually(lambda: len(notes.of(StreamAdded)) == 1 + number, 20)  # noqa: B023
+            await eventually(lambda: len(notes.of(StreamAdded)) == 1 + number, 30)  # noqa: B023
             await hears(notes.of(Track)[-1].track, 400)
         assert notes.states == ["connecting", *["connected", "reconnecting"] * 2, "connected"]
         streams = [event.stream for event in notes.of(StreamAdded)]
@@ -121,7 +121,7 @@ async def test_row_084_a_stream_that_does_not_come_back_is_removed(monkeypatch: 
         await eventually(lambda: len(notes.of(StreamAdded)) == 2)
         sender._tracks.remove(goes)  # while the description that says so cannot be sent
         sender.remote_peers[0].connection.renew()
-        await eventually(lambda: notes.of(StreamRemoved), 20)
+        await eventually(lambda: notes.of(StreamRemoved), 30)
         assert [event.stream.id for event in notes.of(StreamRemoved)] == ["goes"]
         assert [event.stream.id for event in notes.of(StreamAdded)][2:] == ["stays"]
         await hears(notes.of(Track)[-1].track, 400)
@@ -211,6 +211,6 @@ async def test_row_088_giving_up_is_said_once_and_armed_again(monkeypatch: pytes
             told.clear()
             link._send = real_send
             receiver.add_track(Tone(700))  # the other side's offer brings the recovery
-            await eventually(lambda: len(notes.of(Track)) == round_number, 20)  # noqa: B023
+            await eventually(lambda: len(notes.of(Track)) == round_number, 30)  # noqa: B023
             await hears(notes.of(Track)[-1].track, 400)
         assert told == []

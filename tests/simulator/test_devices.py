@@ -18,6 +18,7 @@ from edge_node.simulator.devices import (
     SwitchedMicrophone,
     SwitchedNetwork,
 )
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from edge_node.ports import Pcm
@@ -47,8 +48,7 @@ async def test_an_unplugged_camera_is_lost_and_released_and_comes_back() -> None
     switched = SwitchedCamera(camera, switch)
     assert (switched.label, switched.demand) == ("test", None)
     work = asyncio.ensure_future(switched.run(Sink()))
-    await asyncio.sleep(0.001)
-    assert camera.running
+    await eventually(lambda: camera.running)
     switch.set(False)
     with pytest.raises(SourceLost, match="unplugged"):
         await work
@@ -57,8 +57,7 @@ async def test_an_unplugged_camera_is_lost_and_released_and_comes_back() -> None
         await switched.run(Sink())
     switch.set(True)
     work = asyncio.ensure_future(switched.run(Sink()))
-    await asyncio.sleep(0.001)
-    assert camera.running
+    await eventually(lambda: camera.running)
     work.cancel()
     await asyncio.wait([work])
     assert not camera.running
@@ -109,7 +108,7 @@ async def test_wifi_that_drops_cuts_open_sockets_and_refuses_new_ones() -> None:
     wire.inbox.put_nowait("answer")
     assert await opened.recv() == "answer"
     reading = asyncio.ensure_future(opened.recv())
-    await asyncio.sleep(0.001)
+    await asyncio.sleep(0)
     switch.set(False)
     with pytest.raises(WireClosed):
         await reading

@@ -76,7 +76,7 @@ class Console:
         """The value of a JavaScript expression (wait_for_function is barred by the page's policy)."""
         return await self.page.evaluate(expression)
 
-    async def until(self, expression: str, timeout_s: float = 15.0) -> None:
+    async def until(self, expression: str, timeout_s: float = 30.0) -> None:
         """Waits for a JavaScript expression to be true; says what the page showed otherwise."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -89,10 +89,10 @@ class Console:
     async def state(self) -> str:
         return str(await self.ask("document.documentElement.dataset.state"))
 
-    async def until_state(self, name: str, timeout_s: float = 15.0) -> None:
+    async def until_state(self, name: str, timeout_s: float = 30.0) -> None:
         await self.until(f"document.documentElement.dataset.state === {name!r}", timeout_s)
 
-    async def until_line(self, part: str, timeout_s: float = 15.0) -> None:
+    async def until_line(self, part: str, timeout_s: float = 30.0) -> None:
         """Waits for words in the status line."""
         await self.until(f"document.getElementById('status-line').textContent.includes({part!r})", timeout_s)
 
@@ -103,7 +103,7 @@ class Console:
         """A meter's level in percent."""
         return int(await self.item(testid).get_attribute("aria-valuenow") or 0)
 
-    async def until_level(self, testid: str, percent: int, timeout_s: float = 15.0) -> None:
+    async def until_level(self, testid: str, percent: int, timeout_s: float = 30.0) -> None:
         """Waits for a meter to pass a level."""
         meter = f"document.querySelector('[data-testid={testid}]')"
         await self.until(f"Number({meter}.getAttribute('aria-valuenow')) >= {percent}", timeout_s)
@@ -112,7 +112,7 @@ class Console:
         """Pictures shown so far."""
         return int(await self.ask("document.getElementById('video').getVideoPlaybackQuality().totalVideoFrames"))
 
-    async def until_moving(self, timeout_s: float = 15.0) -> None:
+    async def until_moving(self, timeout_s: float = 30.0) -> None:
         """Waits until the picture moves."""
         before = await self.frames()
         await self.until(

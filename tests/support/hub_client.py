@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection
 from edge_node.hub.config import hub_config
 from edge_node.hub.server import Hub
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 SECRET_ID = "sk_id_test"
 SECRET = "sk_secret_" + "s" * 32
 

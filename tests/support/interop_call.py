@@ -25,8 +25,8 @@ CODEC_NAMES = {"H264": "H.264", "VP8": "VP8"}
 MIN_FRAMES = 5
 # Reports come every 0.4 s: so many mean sound for longer than any departure grace (3 s) after a reconnect.
 LASTING_REPORTS = 12
-RECONNECT_TIMEOUT_S = 20.0
-RECOVERY_TIMEOUT_S = 25.0
+RECONNECT_TIMEOUT_S = 40.0
+RECOVERY_TIMEOUT_S = 40.0
 
 FEATURES = (
     "meet", "audio", "H.264", "VP8", "streams, metadata", "data channel", "broadcast", "direct",

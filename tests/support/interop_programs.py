@@ -19,9 +19,9 @@ from tests.support.process import ROOT, Child, Event
 JS = ROOT / "tests" / "interop" / "js"
 PAGE = '<!doctype html><script type="module" src="/interop/chromium.mjs"></script>'
 AUTOPLAY = "--autoplay-policy=no-user-gesture-required"
-START_TIMEOUT_S = 30.0
-QUIT_TIMEOUT_S = 10.0
-EVENT_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 60.0
+QUIT_TIMEOUT_S = 30.0
+EVENT_TIMEOUT_S = 30.0
 OURS = "ours"
 FOREIGN = ("official-py", "official-js-node", "official-js-chromium")
 KINDS = (OURS, *FOREIGN)

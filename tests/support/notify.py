@@ -54,11 +54,11 @@ class NotifySocket:
         """The STATUS= lines so far."""
         return [text.removeprefix("STATUS=") for text in self.poll() if text.startswith("STATUS=")]
 
-    async def until(self, predicate: Callable[[list[str]], bool], timeout_s: float = 10.0) -> list[str]:
+    async def until(self, predicate: Callable[[list[str]], bool], timeout_s: float = 30.0) -> list[str]:
         """Waits until predicate(messages) holds."""
         await eventually(lambda: predicate(self.poll()), timeout_s)
         return self.messages
 
-    async def until_told(self, message: str, timeout_s: float = 10.0) -> None:
+    async def until_told(self, message: str, timeout_s: float = 30.0) -> None:
         """Waits for exactly this message."""
         await self.until(lambda messages: message in messages, timeout_s)

@@ -92,7 +92,7 @@ class Child:
                     self.text.append(line)
                 self._news.notify_all()
 
-    async def event(self, wanted: Callable[[Event], bool], *, timeout_s: float = 20.0, since: int = 0) -> Event:
+    async def event(self, wanted: Callable[[Event], bool], *, timeout_s: float = 30.0, since: int = 0) -> Event:
         """The first event from index `since` on that is wanted; fails with what was printed after timeout_s."""
         position = since
         try:
@@ -109,7 +109,7 @@ class Child:
                 f"nothing wanted came from {self._command} in {timeout_s} s:\n" + "\n".join(tail)
             ) from None
 
-    async def line(self, part: str, *, timeout_s: float = 20.0) -> str:
+    async def line(self, part: str, *, timeout_s: float = 30.0) -> str:
         """The first text line that holds `part`."""
         try:
             async with asyncio.timeout(timeout_s), self._news:
@@ -126,7 +126,7 @@ class Child:
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode() + b"\n")
 
-    async def end(self, timeout_s: float = 20.0) -> int:
+    async def end(self, timeout_s: float = 30.0) -> int:
         """Waits for the child to end by itself; its exit status."""
         async with asyncio.timeout(timeout_s):
             status = await self.process.wait()
@@ -142,7 +142,7 @@ class Child:
         """As a crash would: no goodbye."""
         self.signal(signal.SIGKILL)
 
-    async def stop(self, timeout_s: float = 10.0) -> int | None:
+    async def stop(self, timeout_s: float = 30.0) -> int | None:
         """SIGTERM, then SIGKILL after timeout_s; the exit status."""
         if self._process is None:
             return None
@@ -163,7 +163,7 @@ class Child:
 
 
 async def run_once(
-    *command: str, env: Mapping[str, str] | None = None, timeout_s: float = 30.0
+    *command: str, env: Mapping[str, str] | None = None, timeout_s: float = 60.0
 ) -> tuple[int, str, str]:
     """Runs a command to its end: status, standard output, standard error."""
     process = await asyncio.create_subprocess_exec(

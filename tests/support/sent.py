@@ -77,7 +77,7 @@ class Viewing:
     lost: list[int] = field(default_factory=list)
     lose: Callable[[int, int], bool] = lambda *_: False
 
-    async def counters(self, pictures: int, timeout_s: float = 20.0) -> list[int]:
+    async def counters(self, pictures: int, timeout_s: float = 30.0) -> list[int]:
         """The counters of the next decoded pictures."""
         found = []
         async with asyncio.timeout(timeout_s):

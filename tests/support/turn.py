@@ -36,7 +36,7 @@ async def turn_server(folder: Path, transport: str = "udp") -> AsyncIterator[Ice
         yield IceServerConfig(f"turn:127.0.0.1:{port}?transport={transport}", "user", "password")
     finally:
         process.terminate()
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), 30)
         log.close()
 
 

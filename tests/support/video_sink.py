@@ -71,20 +71,20 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task
     finally:
         task.cancel()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await task
         except asyncio.CancelledError:
             pass
 
 
-async def take(view: View, count: int, timeout_s: float = 20.0) -> list[av.Packet[Any]]:
+async def take(view: View, count: int, timeout_s: float = 30.0) -> list[av.Packet[Any]]:
     """The next packets of a view."""
     async with asyncio.timeout(timeout_s):
         return [await view.recv() for _ in range(count)]
 
 
 async def take_until(
-    view: View, done: Callable[[list[av.Packet[Any]]], bool], timeout_s: float = 20.0
+    view: View, done: Callable[[list[av.Packet[Any]]], bool], timeout_s: float = 30.0
 ) -> list[av.Packet[Any]]:
     """Packets of a view until `done(packets)`."""
     packets: list[av.Packet[Any]] = []

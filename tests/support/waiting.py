@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 
-async def eventually(predicate: Callable[[], object], timeout_s: float = 10.0, every_s: float = 0.01) -> None:
+async def eventually(predicate: Callable[[], object], timeout_s: float = 30.0, every_s: float = 0.01) -> None:
     """Returns once predicate() is true; fails after timeout_s seconds."""
     try:
         async with asyncio.timeout(timeout_s):

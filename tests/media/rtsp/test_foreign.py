@@ -113,7 +113,7 @@ async def test_a_board_that_cannot_says_why(clip: Clip) -> None:
 
     async with RtspServer(clip, foreign=HEVC) as server, node(server, judge) as published:
         with pytest.raises(SourceLost, match="too slow for hevc of 320x240"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 await ended(published)
         assert not published._transcode._decoder
 
@@ -125,7 +125,7 @@ async def test_pictures_that_cannot_be_decoded_are_said_so(clip: Clip) -> None:
         async with node(server) as published:
             published.track.subscribe()
             with pytest.raises(SourceLost, match="cannot be decoded"):
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(30):
                     await ended(published)
 
 

@@ -72,7 +72,7 @@ async def test_b_frames_are_noticed() -> None:
     async with camera("--stream", "b-frames") as url:
         source, viewer = RtspSource(url, stall_s=2), Viewer()
         async with running(source, viewer):
-            await eventually(lambda: source.warning is not None, 20)
+            await eventually(lambda: source.warning is not None, 30)
     assert source.warning is not None
     assert "B-frames" in source.warning
 

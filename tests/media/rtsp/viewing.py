@@ -27,7 +27,7 @@ class Viewer:
     def unit(self, unit: AccessUnit) -> None:
         self.units.append(unit)
 
-    async def more(self, count: int, timeout_s: float = 20.0) -> list[AccessUnit]:
+    async def more(self, count: int, timeout_s: float = 30.0) -> list[AccessUnit]:
         """Waits until `count` more pictures have come; gives them."""
         have = len(self.units)
         await eventually(lambda: len(self.units) >= have + count, timeout_s)
