@@ -14,7 +14,8 @@ class Action:
     """What a button, or somebody at this machine, asks for.
 
     `action` is `call`, `answer`, `hangup`, `toggle`, `mute`, `mute:on`, `mute:off`, `open:DOOR`, or from a switch
-    `mute:hold`, `mute:release`. `fresh_id` becomes the id of the call that it may start; `at` is the moment in unix seconds. `source` goes into the audit.
+    `mute:hold`, `mute:release`. `fresh_id` becomes the id of the call that it may start; `at` is the moment in unix
+    seconds. `source` goes into the audit.
     """
 
     action: str

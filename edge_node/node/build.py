@@ -12,13 +12,15 @@ from typing import Any
 
 from edge_node.aio.clock import SystemClock
 from edge_node.call import messages
+from edge_node.call.indicator import Indicator
 from edge_node.call.machine import CallConfig, CallMachine
 from edge_node.call.policy import DoorPolicy
 from edge_node.call.rules import Outputs as RuleOutputs
 from edge_node.call.rules import Rule, RuleEngine, parse_rule
+from edge_node.devices.cards import taken_pins
 from edge_node.devices.panel import make_panel
-from edge_node.devices.patterns import INDICATOR_PATTERNS, PATTERNS
-from edge_node.devices.pins import ButtonSpec, LedSpec, RelaySpec, Wiring
+from edge_node.devices.patterns import INDICATOR_COLOURS, INDICATOR_PATTERNS, PATTERNS
+from edge_node.devices.pins import ButtonSpec, InputSpec, LedSpec, RelaySpec, Wiring
 from edge_node.devices.profiles import Profile, load_profile
 from edge_node.encode_plan.daylight import DaylightRule, Light
 from edge_node.encode_plan.limits import board_limits
@@ -49,10 +51,11 @@ from edge_node.media.v4l2_source import V4l2Source
 from edge_node.media.video_publication import VideoPublication
 from edge_node.node.announcer import MOMENTS, Announcer
 from edge_node.node.gates import AudioGate, VideoGate
+from edge_node.node.inputs import Inputs
 from edge_node.node.intercom import Intercom
 from edge_node.node.light import LightKeeper
 from edge_node.node.node import Node, Pieces
-from edge_node.node.outputs import NodeOutputs
+from edge_node.node.outputs import NodeOutputs, status_led
 from edge_node.node.parts import background_part, microphone_part, panel_part, speaker_part, video_part
 from edge_node.node.planning import PlanKeeper, Planner
 from edge_node.node.privacy import CAPTURES, Privacy, shut_while_private
@@ -60,6 +63,7 @@ from edge_node.node.publishing import Published, Publishing
 from edge_node.node.readings import MediaReadings
 from edge_node.node.start import NORMAL, Start, harmless
 from edge_node.node.supervisor import Part
+from edge_node.node.tamper import Tamper
 from edge_node.ports import AudioSink, AudioSource, Clock, Panel, Probe, VideoSink, VideoSource
 from edge_node.realtime import wire
 from edge_node.realtime.client import SignallingClient
@@ -70,6 +74,8 @@ from edge_node.settings import Settings
 from edge_node.version import __version__
 
 log = logging.getLogger(__name__)
+
+WHITE = "#ffffff"
 
 RECONNECT = ReconnectOptions(initial_delay=0.3, max_delay=2.0, max_attempts=float("inf"))
 """A node is whole again soon after its hub is; there is no crowd of clients on one door."""
@@ -206,10 +212,35 @@ def wiring(settings: Settings) -> Wiring:
     """The pins of the settings."""
     gpio = settings.gpio
     return Wiring(
-        buttons=[ButtonSpec(b.name, b.pin) for b in gpio.button],
-        leds=[LedSpec(led.name, led.pin) for led in gpio.led],
-        relays=[RelaySpec(r.name, r.pin) for r in gpio.relay],
+        buttons=[
+            ButtonSpec(
+                b.name,
+                b.pin,
+                long_ms=b.long_ms if b.long_action else None,
+                double_ms=b.double_ms if b.double_action else None,
+            )
+            for b in gpio.button
+        ],
+        inputs=[
+            *(InputSpec(switch.name, switch.pin, switch.when) for switch in gpio.switch),
+            *(InputSpec(contact.name, contact.pin, contact.when) for contact in gpio.input),
+        ],
+        leds=[
+            LedSpec(led.name, led.all_pins[0], led.active_high, led.all_pins[1:], led.brightness, led.color or WHITE)
+            for led in gpio.led
+        ],
+        relays=[RelaySpec(r.name, r.pin, r.active_high) for r in gpio.relay],
+        taken=taken_pins(settings.audio.card),
     )
+
+
+def _indicator_looks(settings: Settings) -> Mapping[Indicator, str]:
+    """What the status light shows in each state; with three colours and none of its own, in the state's colour."""
+    name = status_led([led.name for led in settings.gpio.led])
+    coloured = any(led.name == name and led.pins and led.color is None for led in settings.gpio.led)
+    return {
+        state: pattern + (INDICATOR_COLOURS[state] if coloured else "") for state, pattern in INDICATOR_PATTERNS.items()
+    }
 
 
 def call_config(settings: Settings) -> CallConfig:
@@ -298,7 +329,7 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
         panel=devices.panel,
         leds=[led.name for led in settings.gpio.led],
         doors={relay.name: relay.pulse_ms for relay in settings.gpio.relay},
-        patterns=INDICATOR_PATTERNS,
+        patterns=_indicator_looks(settings),
         rules=rules,
         gates=[
             VideoGate(video, only_in_call=settings.video.publish == "call"),
@@ -310,12 +341,15 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
         clock=clock,
         muted=privacy.on,
         picture=(lambda: looks.for_channel()) if devices.camera is not None else None,
+        door_guard=lambda: tamper.guard() if tamper is not None else None,
     )
     outputs.on_call(announcer.call_changed)
     outputs.on_limit_near(announcer.limit_near)
-    buttons = {button.name: button.action for button in settings.gpio.button}
-    intercom = Intercom(CallMachine(call_config(settings), muted=privacy.on), outputs, clock, buttons=buttons)
+    machine = CallMachine(call_config(settings), muted=privacy.on)
+    intercom = Intercom(machine, outputs, clock, buttons=settings.gpio.actions)
     light = _light_keeper(settings, devices, clock, outputs) if settings.daylight.enabled else None
+    tamper = _tamper(settings, devices, clock, intercom)
+    intercom.on_press(_inputs(settings, outputs, tamper, light).report)
     looks = Looks(
         video,
         audio if devices.microphone is not None else None,
@@ -370,6 +404,7 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
                     for part in _parts(devices, intercom, outputs, looks.sink, audio, playback)
                 ),
                 Part("privacy", privacy.run),
+                *([Part("tamper", tamper.run)] if tamper is not None else []),
                 *([Part("clips", looks.clips.run)] if looks.clips is not None else []),
                 *([background_part("prompts", prompts.run)] if prompts.slow else []),
                 *(
@@ -381,10 +416,32 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
             make_telemetry_client=lambda: SignallingClient(**how),
             take_snapshot=looks.latest.take if devices.camera is not None else None,
             clips=looks.clips,
+            tamper=tamper,
             start=start,
         )
     )
     return node
+
+
+def _tamper(settings: Settings, devices: Devices, clock: Clock, intercom: Intercom) -> Tamper | None:
+    if not any(part.kind == "tamper" for part in settings.gpio.input):
+        return None
+
+    def tell(message: Mapping[str, Any]) -> None:
+        intercom.tell(None, {**message, "node": settings.node.id, "at": clock.wall()})
+
+    return Tamper(settings.door.tamper_block_min * 60, clock, devices.state_dir, tell)
+
+
+def _inputs(settings: Settings, outputs: NodeOutputs, tamper: Tamper | None, light: LightKeeper | None) -> Inputs:
+    act: dict[str, Callable[[str, bool], None]] = {}
+    if tamper is not None:
+        act["tamper"] = tamper.changed
+    if light is not None:
+        act["light"] = lambda name, dark: light.sensor(dark)
+    kinds: dict[str, str] = {part.name: part.kind for part in settings.gpio.input}
+    kinds |= {switch.name: "switch" for switch in settings.gpio.switch}
+    return Inputs(kinds, outputs.event, act)
 
 
 def _plan_keeper(planner: Planner, video: VideoPublication, devices: Devices, clock: Clock) -> PlanKeeper:

@@ -20,7 +20,7 @@ from edge_node.errors import EdgeNodeError, SettingsError, UsageError
 
 log = logging.getLogger(__name__)
 
-COMMANDS = ("status", "press", "answer", "hangup", "open", "reload", "privacy", "snapshot", "clip")
+COMMANDS = ("status", "press", "answer", "hangup", "open", "reload", "privacy", "tamper", "snapshot", "clip")
 SOCKET_NAME = "control.sock"
 SOCKET_MODE = 0o660
 MAX_LINE_BYTES = 64 * 1024

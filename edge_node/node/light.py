@@ -33,10 +33,22 @@ class LightKeeper:
         self._set_controls = set_controls
         self._switch = switch
         self._loop = asyncio.get_running_loop()
+        self._settle_s = rule.settle_s
+        self._sensed: Light | None = None
+        self._settling: asyncio.TimerHandle | None = None
+        self.light = Light.DAY
 
-    @property
-    def light(self) -> Light:
-        return self._daylight.light
+    def sensor(self, dark: bool) -> None:
+        """A light sensor changed, or tells for the first time; from then on it decides, not the pictures."""
+        first = self._sensed is None
+        self._sensed = Light.NIGHT if dark else Light.DAY
+        if self._settling is not None:
+            self._settling.cancel()
+        self._settling = self._loop.call_later(0 if first else self._settle_s, self._obey_sensor)
+
+    def _obey_sensor(self) -> None:
+        if self._sensed is not None and self._sensed is not self.light:
+            self._change(self._sensed, "as the light sensor says")
 
     def luma(self, mean: float) -> None:
         """A reading, 0 to 255; from any thread."""
@@ -46,10 +58,15 @@ class LightKeeper:
             return
 
     def _see(self, mean: float) -> None:
-        light = self._daylight.see(mean, self._clock.monotonic())
-        if light is None:
+        if self._sensed is not None:
             return
-        log.info("the camera goes over to %s (brightness %.0f of 255)", light, mean)
+        light = self._daylight.see(mean, self._clock.monotonic())
+        if light is not None:
+            self._change(light, f"brightness {mean:.0f} of 255")
+
+    def _change(self, light: Light, why: str) -> None:
+        self.light = light
+        log.info("the camera goes over to %s (%s)", light, why)
         self._switch(light is Light.NIGHT)
         controls = self._controls[light]
         if self._set_controls is None or not controls:

@@ -58,6 +58,14 @@ class Recorder(Protocol):
     def delete(self, name: str) -> None: ...
 
 
+class TamperGuard(Protocol):
+    """What keeps the doors shut after somebody opened the case."""
+
+    def described(self) -> str | None: ...
+
+    def clear(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pieces:
     """What build.py joins."""
@@ -74,6 +82,7 @@ class Pieces:
     take_snapshot: Callable[[int], Awaitable[Any]] | None = None
     """take(max_bytes) gives a JPEG with its size and age; None without a camera."""
     clips: Recorder | None = None
+    tamper: TamperGuard | None = None
     start: Start = NORMAL
 
 
@@ -139,7 +148,7 @@ class Node:
 
     def press(self, button: str | None) -> None:
         """As if the button was pressed; None is the first button that calls. UsageError when there is none."""
-        buttons = {b.name: b.action for b in self.settings.gpio.button}
+        buttons = self.settings.gpio.actions
         name = button or next((n for n, action in buttons.items() if action == "call"), None)
         if name is None and button is None:
             self.intercom.action("call", "control socket")
@@ -158,6 +167,8 @@ class Node:
 
     async def set_privacy(self, on: bool) -> None:
         """Shuts camera and microphone, or opens them; returns once their devices are closed. Raises RetryLater."""
+        if not on and self.intercom.view.held:
+            raise UsageError("the switch at the node says private: turn it first")
         self.intercom.action(f"mute:{'on' if on else 'off'}", "control socket")
         try:
             async with asyncio.timeout(PRIVACY_DEADLINE_S):
@@ -173,6 +184,13 @@ class Node:
         if self.private:
             raise UsageError("privacy is on, so there is no picture: `edge-node privacy off` first")
         return await self._pieces.take_snapshot(max_bytes)
+
+    @property
+    def tamper(self) -> TamperGuard:
+        """Raises UsageError when there is no such input."""
+        if self._pieces.tamper is None:
+            raise UsageError('there is no tamper contact: add a [[gpio.input]] of kind = "tamper"')
+        return self._pieces.tamper
 
     @property
     def clips(self) -> Recorder:

@@ -15,6 +15,12 @@ from edge_node.ports import Clock, Panel
 log = logging.getLogger(__name__)
 
 STATUS_LED = "status"
+PRIVACY_LED = "privacy"
+
+
+def status_led(leds: Sequence[str]) -> str | None:
+    """The light that tells the node's state: the one named "status", without one the first that has no duty."""
+    return STATUS_LED if STATUS_LED in leds else next((led for led in leds if led != PRIVACY_LED), None)
 
 
 class Gate(Protocol):
@@ -42,6 +48,7 @@ class NodeOutputs:
         clock: Clock,
         muted: bool = False,
         picture: Callable[[], Awaitable[Mapping[str, Any]]] | None = None,
+        door_guard: Callable[[], None] = lambda: None,
     ) -> None:
         self._panel = panel
         self._doors = dict(doors)
@@ -54,8 +61,9 @@ class NodeOutputs:
         self._on_ring: list[Callable[[], None]] = []
         self._rung: str | None = None
         self._clock = clock
-        # The light named "status" tells the node's state; without one, the first light does.
-        self._status_led = STATUS_LED if STATUS_LED in leds else next(iter(leds), None)
+        self._status_led = status_led(leds)
+        self._privacy_led = PRIVACY_LED if PRIVACY_LED in leds else None
+        self._door_guard = door_guard
         self._shown: dict[str, str] = {}
         self._facts = (False, False, 0)
         self._phase = Phase.IDLE
@@ -66,6 +74,7 @@ class NodeOutputs:
         self.indicator = Indicator.OFFLINE
         for gate in self._gates:
             gate.set_muted(muted)
+        self._show_privacy()
 
     def on_call(self, observer: Callable[[CallView], None]) -> None:
         self._observers.append(observer)
@@ -80,6 +89,7 @@ class NodeOutputs:
     # intercom.Outputs
 
     def release_door(self, door: str) -> None:
+        self._door_guard()
         if not self.panel_up:
             raise DeviceMissing("the door's relay is not available: see `edge-node doctor`")
         self._panel.pulse(door, self._doors[door])
@@ -96,6 +106,7 @@ class NodeOutputs:
         for gate in self._gates:
             gate.set_in_call(view.phase is Phase.ACTIVE)
             gate.set_muted(view.muted)
+        self._show_privacy()
         self._indicate()
         for observer in self._observers:
             observer(view)
@@ -153,6 +164,10 @@ class NodeOutputs:
         )
         if self._status_led is not None and (before is not self.indicator or self._status_led not in self._shown):
             self._show(self._status_led, self._patterns[self.indicator])
+
+    def _show_privacy(self) -> None:
+        if self._privacy_led is not None:
+            self.light(self._privacy_led, self._muted)
 
     def _show(self, led: str, pattern: str) -> None:
         self._shown[led] = pattern

@@ -173,6 +173,7 @@ class Service:
             "open": self._open,
             "reload": self._reload_now,
             "privacy": self._privacy,
+            "tamper": self._tamper,
             "snapshot": self._snapshot,
             "clip": self._clip,
         }
@@ -197,6 +198,12 @@ class Service:
     async def _open(self, args: Mapping[str, Any]) -> dict[str, Any]:
         self.node.open_door(str(args.get("door", "")))
         return {}
+
+    async def _tamper(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        if args.get("state") not in (None, "clear"):
+            raise UsageError("a tamper alarm can be cleared: edge-node tamper clear")
+        tamper = self.node.tamper
+        return {"result": tamper.clear() if args.get("state") == "clear" else tamper.described() or "all is shut"}
 
     async def _privacy(self, args: Mapping[str, Any]) -> dict[str, Any]:
         state = args.get("state")

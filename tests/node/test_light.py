@@ -11,6 +11,7 @@ import pytest
 from edge_node.encode_plan.daylight import DaylightRule, Light
 from edge_node.node.light import LightKeeper
 from tests.support.clock import ManualClock
+from tests.support.waiting import eventually
 
 CONTROLS: Mapping[Light, Mapping[str, Any]] = {Light.DAY: {"AeEnable": True}, Light.NIGHT: {"AnalogueGain": 8.0}}
 
@@ -44,3 +45,18 @@ async def test_a_camera_without_controls_or_one_that_refuses(caplog: pytest.LogC
         await go_through(keeper, clock, 10)
         assert keeper.light is Light.NIGHT
     assert "not advertised" in caplog.text
+
+
+async def test_a_light_sensor_decides_instead_of_the_pictures() -> None:
+    clock = ManualClock()
+    lamp: list[bool] = []
+    keeper = LightKeeper(DaylightRule(settle_s=0.02), clock, CONTROLS, None, lamp.append)
+    keeper.sensor(True)
+    await eventually(lambda: lamp == [True])
+    await go_through(keeper, clock, 250)
+    assert lamp == [True]
+    keeper.sensor(False)
+    keeper.sensor(True)  # a car's headlights
+    keeper.sensor(False)
+    await eventually(lambda: lamp == [True, False])
+    assert keeper.light is Light.DAY

@@ -129,3 +129,19 @@ def test_the_door_needs_a_panel() -> None:
     rig.outputs.on_call(seen.append)
     rig.outputs.call_changed(CallView())
     assert seen == [CallView()]
+
+
+def test_a_light_named_privacy_tells_of_privacy_alone() -> None:
+    rig = Rig(("privacy", "left"))
+    rig.outputs.panel_ready()
+    rig.outputs.condition(fault=False, online=True, peers=0)
+    rig.outputs.call_changed(CallView(muted=True))
+    rig.outputs.call_changed(CallView())
+    assert rig.panel.shown == [
+        ("privacy", "off"),
+        ("left", "online"),
+        ("privacy", "on"),
+        ("left", "private"),
+        ("privacy", "off"),
+        ("left", "online"),
+    ]

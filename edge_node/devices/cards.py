@@ -1,0 +1,70 @@
+"""The sound cards that are known, with the pins that they need."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_node.devices.profiles import FOLDERS
+from edge_node.errors import SettingsError
+
+CARD_FOLDERS = tuple(folder.parent / "sound" for folder in FOLDERS)
+_CARD = re.compile(r"^\s*\d+ \[(?P<id>[^\]]*)\]: (?P<name>.*)$", re.MULTILINE)
+
+Card = Mapping[str, Any]
+
+
+def known_cards(folders: Sequence[Path] = CARD_FOLDERS) -> dict[str, Card]:
+    """Every profile under hardware/sound by id; those of earlier folders win. Raises SettingsError."""
+    found: dict[str, Card] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.toml")):
+            try:
+                card = tomllib.loads(path.read_text())
+                found.setdefault(card["card"]["id"], card)
+            except (OSError, ValueError, KeyError, TypeError) as err:
+                raise SettingsError(f"the card profile {path.name} cannot be read ({err}): mend or remove it") from err
+    return found
+
+
+def present_cards(root: Path = Path("/")) -> list[tuple[str, str]]:
+    """(id, name) of what ALSA has, from /proc/asound/cards."""
+    try:
+        text = (root / "proc/asound/cards").read_text(errors="replace")
+    except OSError:
+        return []
+    return [(found["id"].strip(), found["name"].strip()) for found in _CARD.finditer(text)]
+
+
+def recognised(present: Iterable[tuple[str, str]], cards: Iterable[Card]) -> list[Card]:
+    """The profiles of what is there: a profile names the ids that ALSA gives its card, or how its name begins."""
+    cards, there = list(cards), list(present)
+    return [
+        card
+        for card in cards
+        if any(identity.startswith(mark) or name.startswith(mark) for identity, name in there for mark in marks(card))
+    ]
+
+
+def marks(card: Card) -> Sequence[str]:
+    """How ALSA calls it."""
+    return tuple(card["card"].get("alsa", ()))
+
+
+def pins_of_card(card: Card) -> dict[str, str]:
+    """Pin → what to call its owner, for pins that nothing else may use."""
+    return {pin: f"{card['card']['name']} ({use})" for pin, use in card.get("pins", {}).items()}
+
+
+def taken_pins(wanted: str, folders: Sequence[Path] = CARD_FOLDERS) -> dict[str, str]:
+    """The pins of the card that audio.card names; of `auto`, none. Raises SettingsError for a card nobody knows."""
+    if wanted == "auto":
+        return {}
+    cards = known_cards(folders)
+    if wanted not in cards:
+        known = ", ".join(sorted(cards))
+        raise SettingsError(f'audio.card = "{wanted}" is no known sound card: use auto or {known}')
+    return pins_of_card(cards[wanted])
