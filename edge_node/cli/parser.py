@@ -158,7 +158,9 @@ def _daemon_commands(add: Add) -> None:
         add("hangup", "control", "end the call of the running daemon"),
         add("reload", "control", "let the running daemon read its settings again"),
     ]
-    for command in (status, press, door, privacy, *rest):
+    tamper = add("tamper", "control", "whether somebody opened the node's case, so that its doors stay shut")
+    tamper.add_argument("state", nargs="?", choices=("clear",), help="doors may open again")
+    for command in (status, press, door, privacy, tamper, *rest):
         _socket(command)
 
 
