@@ -62,6 +62,7 @@ def build_parser() -> Parser:
     _daemon_commands(add)
     _looks(add)
     _upkeep(add)
+    _provision(add)
     return parser
 
 
@@ -226,6 +227,46 @@ def _upkeep(add: Add) -> None:
     reset.add_argument("--yes", action="store_true", help="do not ask")
     reset.add_argument("--keep-wifi", action="store_true", help="stay on the network")
     reset.add_argument("--root", type=Path, default=Path("/"), help=argparse.SUPPRESS)
+
+
+def _provision(add: Add) -> None:
+    first = add("firstboot", "firstboot", "take over what the boot partition says (systemd does, at the first start)")
+    first.add_argument("--root", type=Path, default=Path("/"), help=argparse.SUPPRESS)
+    words = "template|new|batch|write|verify|labels|manifest"
+    kinds = add("provision", "provision", "write the cards of devices").add_subparsers(
+        dest="what", metavar=words, required=True
+    )
+    template = kinds.add_parser("template", help="a file for a fleet, to be filled in")
+    template.add_argument("--csv", action="store_true", help="the table of its devices instead")
+    new = kinds.add_parser("new", help="one device")
+    new.add_argument("id", metavar="ID")
+    for column, what in (("name", "for people"), ("hostname", ""), ("channel", ""), ("role", ""), ("wifi", "")):
+        new.add_argument(f"--{column}", help=what or "as in the table's column")
+    new.add_argument("--boot", type=Path, metavar="PATH", help="a mounted boot partition to write it to")
+    batch = kinds.add_parser("batch", help="all devices of a table")
+    batch.add_argument("table", type=Path, metavar="CSV")
+    for command in (new, batch):
+        command.add_argument("--fleet", type=Path, required=True, metavar="TOML", help="what all devices share")
+        command.add_argument("--claims", type=Path, metavar="CSV", help="made by edge-node hub claim new --out")
+        command.add_argument("--out", type=Path, required=True, metavar="DIR", help="one folder per device")
+        command.add_argument("--json", action="store_true", help="one line of JSON per device")
+    write = kinds.add_parser("write", help="a device's folder onto its card")
+    write.add_argument("folder", type=Path, metavar="DIR")
+    write.add_argument("--boot", type=Path, required=True, metavar="PATH", help="the mounted boot partition")
+    for command in (new, write):
+        command.add_argument("--add", type=Path, nargs="+", default=(), metavar="FILE", help="the package, bundles")
+        command.add_argument("--force", action="store_true", help="in place of what others wrote, which is kept beside")
+    for command in (new, batch, write):
+        command.add_argument("--dry-run", action="store_true", help="check everything, write nothing")
+    verify = kinds.add_parser("verify", help="read back a folder, a folder of folders, or a card")
+    verify.add_argument("path", type=Path, metavar="PATH")
+    labels = kinds.add_parser("labels", help="a page to print, a table and an SVG with QR code per device")
+    labels.add_argument("folder", type=Path, metavar="DIR")
+    manifest = kinds.add_parser("manifest", help="an entry for Raspberry Pi Imager 2, so that it customises an image")
+    manifest.add_argument("image", type=Path, metavar="IMAGE", help=".img or .img.xz")
+    manifest.add_argument("--url", help="where Imager downloads it (default: this file)")
+    manifest.add_argument("--name", default="Raspberry Pi OS with edge-node")
+    manifest.add_argument("--format", choices=("cloud-init", "rpi-preseed", "firstrun"), default="cloud-init")
 
 
 def _config(parser: argparse.ArgumentParser) -> None:
