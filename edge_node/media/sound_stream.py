@@ -23,16 +23,20 @@ log = logging.getLogger(__name__)
 Heard = Callable[[Pcm | None, Pcm | None], None]
 """heard(captured, played): both of BLOCK_FRAMES, None for the direction that the stream does not have."""
 Pull = Callable[[int], Pcm]
-DEVICE_STEPS_S = (LATENCY_S, 0.1, 0.16)
+DEVICE_STEPS_S = (LATENCY_S, 0.06, 0.1, 0.16)
 """Latencies asked of the card; the next larger one after more than two xruns within ten seconds."""
+DEVICE_CALM_S = 300.0
+"""So long without an xrun makes the next smaller one worth a try; twice as long after each step up."""
+HUSH_RECORDS = 500
+"""Less is tried only when nothing was played for 5 s: nobody is listening, most likely."""
 START_RECORDS = 30
 """A card asks for its whole buffer at once when it starts: being late for that is no fault."""
-LEAD_STEPS = (2, 3, 4, 6, 8)
+LEAD_STEPS = (1, 2, 3, 4, 6, 8)
 """Blocks handed to the card's process ahead of time; it grows when this process is late too often."""
 
 
-class LargerBuffer(Exception):
-    """The card needs another latency: open it again."""
+class OtherBuffer(Exception):
+    """The card gets another latency: open it again."""
 
 
 class Health:
@@ -45,7 +49,7 @@ class Health:
         """Blocks of silence played because this process was late."""
         self.opened: Opened | None = None
         """None while the card is closed."""
-        self.latency = LatencySteps(DEVICE_STEPS_S)
+        self.latency = LatencySteps(DEVICE_STEPS_S, calm_s=DEVICE_CALM_S)
         self.lead = LatencySteps(LEAD_STEPS)
 
     @property
@@ -60,7 +64,7 @@ class Health:
 
 
 class SoundStream:
-    """One stream of a card, opened again with a larger buffer whenever it needs one."""
+    """One stream of a card, opened again with another buffer whenever it needs a larger one, or may have a smaller."""
 
     def __init__(
         self, direction: Direction, *names: str, health: Health | None = None, worker: Sequence[str] = WORKER
@@ -85,12 +89,8 @@ class SoundStream:
             work = _Work(device, self._direction, self.health, heard, pull, opened)
             try:
                 await in_thread(NAMES[self._direction], work.run, device.kill)
-            except LargerBuffer:
-                log.warning(
-                    "the sound card loses sound (%d times by now): its buffer is %.0f ms from now on",
-                    self.health.xruns,
-                    self.health.latency.value * 1000.0,
-                )
+            except OtherBuffer as err:
+                log.warning("%s: its buffer is %.0f ms from now on", err, self.health.latency.value * 1000.0)
             finally:
                 self.health.opened = None
                 device.close()
@@ -125,6 +125,8 @@ class _Work:
         """Blocks played, modulo 65536."""
         self._was_late = False
         self._starting = START_RECORDS
+        self._hushed = 0
+        """Records in a row in which nothing was played."""
 
     def run(self, stop: threading.Event) -> None:
         opened = self._device.open()
@@ -143,15 +145,20 @@ class _Work:
 
     def _step(self, record: Record) -> None:
         now = time.monotonic()
+        self._hushed += 1
         for captured, played in self._pairs(record):
             self._heard(captured, played)
+            if played is not None and played.any():
+                self._hushed = 0
         if self._plays:
-            self._judge_lead(record.late, now)
             self._fill()
-        if record.xrun:
-            self._health.xruns += 1
-            if self._health.latency.fault(now):
-                raise LargerBuffer
+        self._health.xruns += record.xrun
+        self._health.late += record.late and not self._starting
+        if self._starting:
+            self._starting -= 1
+        else:
+            self._judge_lead(record.late, now)
+            self._judge_latency(record.xrun, now)
 
     def _played(self, record: Record) -> Pcm:
         """What the card played in this callback, at its rate."""
@@ -169,15 +176,18 @@ class _Work:
         return list(zip_longest(captured, played))
 
     def _judge_lead(self, late: bool, now: float) -> None:
-        if self._starting:
-            self._starting -= 1
-            return
         begins, self._was_late = late and not self._was_late, late
-        self._health.late += late
-        if not late:
+        if not late and self._hushed >= HUSH_RECORDS:
             self._health.lead.calm(now)
-        elif begins and self._health.lead.fault(now):
+        if begins and self._health.lead.fault(now):
             log.info("sound comes late: %.0f blocks are kept ready from now on", self._health.lead.value)
+
+    def _judge_latency(self, xrun: bool, now: float) -> None:
+        latency = self._health.latency
+        if xrun and latency.fault(now):
+            raise OtherBuffer(f"the sound card loses sound ({self._health.xruns} times by now)")
+        if self._hushed >= HUSH_RECORDS and latency.calm(now):
+            raise OtherBuffer("the sound card has been well for long")
 
     def _fill(self) -> None:
         while len(self._sent) < self._health.lead.value:

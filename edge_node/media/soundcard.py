@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 Direction = Literal["input", "output", "duplex"]
 WORKER = (sys.executable, "-m", "edge_node.media.sound_worker")
-LATENCY_S = 0.06
-"""Asked of PortAudio explicitly: at 20-30 ms ALSA's pulse plugin has xruns and spins (facts/audio.md, section 1)."""
+LATENCY_S = 0.03
+"""Asked of PortAudio explicitly: three blocks, as it needs two to go on; a card that loses sound then gets more."""
 OPEN_S = 5.0
 """A slow board needs seconds to start Python and to probe all ALSA devices."""
 STALL_S = 1.5

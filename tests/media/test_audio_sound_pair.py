@@ -17,7 +17,7 @@ from edge_node.dsp.level import dbfs
 from edge_node.dsp.pcm import Pcm, silence
 from edge_node.dsp.tone import Tone
 from edge_node.errors import DeviceLost, DeviceMissing
-from edge_node.media import sound_pair, sound_stream, soundcard
+from edge_node.media import sound_pair, sound_stream
 from edge_node.media.echo.control import EchoControl
 from edge_node.media.echo.livekit_apm import LivekitCanceller
 from edge_node.media.sound_pair import SoundPair
@@ -95,7 +95,7 @@ async def test_a_card_of_another_rate_is_converted_both_ways_in_step() -> None:
 async def test_a_card_that_loses_sound_gets_a_larger_buffer() -> None:
     pair = SoundPair(worker=fake("xruns"))
     (health,) = pair.health("duplex")
-    assert health.latency.value == soundcard.LATENCY_S
+    assert health.latency.value == sound_stream.DEVICE_STEPS_S[0]
     async with running(pair.speaker.run(silence)), running(pair.microphone.run(lambda pcm: None)):
         await eventually(lambda: health.latency.value == sound_stream.DEVICE_STEPS_S[-1])
         known = pair.microphone.xruns
@@ -107,7 +107,7 @@ async def test_what_a_card_says_of_its_delay_is_not_believed_blindly() -> None:
     pair = SoundPair(worker=fake("loop"))
     async with running(pair.speaker.run(silence)), running(pair.microphone.run(lambda pcm: None)):
         await eventually(lambda: pair.together)
-        assert (pair.microphone.latency_ms, pair.speaker.latency_ms) == (0.0, 20.0)
+        assert (pair.microphone.latency_ms, pair.speaker.latency_ms) == (0.0, 10.0)
     assert pair.microphone.latency_ms is pair.speaker.latency_ms is None
 
 

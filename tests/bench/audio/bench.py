@@ -31,6 +31,7 @@ from tests.support.pulse import PulseLab, why_not
 
 KEY = "pk_dev_test"
 UP_S = 30.0
+METER_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,16 @@ def _ms(value: float | None) -> str:
 
 
 async def _heard(lab: PulseLab, source: str, seconds: float) -> list[float]:
+    """Delays of chirps; measured again when the meter itself was held up for most of them."""
+    found: list[float] = []
+    for _ in range(METER_TRIES):
+        found = max(found, await _once_heard(lab, source, seconds), key=len)
+        if 2 * len(found) >= int(seconds):
+            break
+    return found
+
+
+async def _once_heard(lab: PulseLab, source: str, seconds: float) -> list[float]:
     words = ("--input", source, "--seconds", str(seconds))
     async with Child.module("tests.bench.audio.meter", *words, env=lab.env) as meter:
         found: dict[str, Any] = await meter.event(lambda e: e["event"] == "delays", timeout_s=seconds + UP_S)

@@ -19,6 +19,9 @@ LATENCY_S = 0.06
 LIKE = 12.0
 """A chirp was heard when it correlates so many times better than the middle of all places."""
 
+HELD_UP_S = 0.04
+"""Blocks that waited so much longer than they should, on either side, say more about the meter than about the path."""
+
 Sound = npt.NDArray[np.float64]
 
 
@@ -56,9 +59,11 @@ def measure(output: str, source: str, seconds: float) -> dict[str, Any]:
         train[number * PERIOD : number * PERIOD + len(chirp())] = chirp()
     whole = len(train) // BLOCK * BLOCK
     heard = np.zeros(whole)
+    waits = np.zeros((2, whole // BLOCK))
+    """Of each block, in seconds: until the meter got what was heard, until what it gave is played."""
     state = {"at": 0, "xruns": 0}
 
-    def callback(indata: Any, outdata: Any, frames: int, _time: Any, status: Any) -> None:
+    def callback(indata: Any, outdata: Any, frames: int, times: Any, status: Any) -> None:
         at = state["at"]
         state["xruns"] += bool(status)
         if at + frames > whole:
@@ -66,6 +71,8 @@ def measure(output: str, source: str, seconds: float) -> dict[str, Any]:
             raise sd.CallbackStop
         outdata[:, 0] = train[at : at + frames]
         heard[at : at + frames] = indata[:, 0]
+        waits[0, at // BLOCK] = times.currentTime - times.inputBufferAdcTime
+        waits[1, at // BLOCK] = times.outputBufferDacTime - times.currentTime - LATENCY_S
         state["at"] = at + frames
 
     stream = sd.Stream(
@@ -74,6 +81,8 @@ def measure(output: str, source: str, seconds: float) -> dict[str, Any]:
     with stream:
         while stream.active:
             sd.sleep(50)
+    held_up = np.repeat((np.abs(waits) > HELD_UP_S).any(axis=0), BLOCK)
+    heard[: len(held_up)][held_up] = 0.0
     return {"event": "delays", "ms": delays_ms(heard, periods), "chirps": periods, "xruns": state["xruns"]}
 
 

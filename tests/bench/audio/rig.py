@@ -92,7 +92,7 @@ class PlainPlayer:
 async def run(sdk: str, url: str, key: str, card_ms: float) -> None:
     """Until standard input ends. `card_ms`: the latency asked of the sound card; 0 is the product's own choice."""
     if card_ms:
-        sound_stream.DEVICE_STEPS_S = (card_ms / 1000, 0.1, 0.16)
+        sound_stream.DEVICE_STEPS_S = (card_ms / 1000, *sound_stream.DEVICE_STEPS_S[1:])
     pair = SoundPair("mic", "speaker")
     clock = SystemClock()
     work: list[Any] = []
