@@ -51,10 +51,11 @@ class Report:
         self, name: str, value: float, unit: str = "", note: str = "", *,
         at_most: float | None = None, at_least: float | None = None,
     ) -> None:  # fmt: skip
-        """A number with a limit."""
+        """A number with a limit; without one it is like add()."""
         limits = [f"{sign} {limit:g}" for sign, limit in (("<=", at_most), (">=", at_least)) if limit is not None]
-        if self.quick:
-            return self.add(name, value, unit, note)
+        if self.quick or not limits:
+            self.add(name, value, unit, note)
+            return
         holds = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
         self.rows.append(Row(name, value, unit, note, " and ".join(limits), holds))
 

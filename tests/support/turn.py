@@ -14,7 +14,15 @@ import pytest
 from edge_node.protocol.payloads import IceServerConfig
 from tests.support.waiting import eventually
 
-needs_turnserver = pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed")
+ABSENT = "coturn is not installed: apt-get install coturn"
+
+
+def missing_turnserver() -> str | None:
+    """Why there is no TURN server here; None when there is one."""
+    return ABSENT if shutil.which("turnserver") is None else None
+
+
+needs_turnserver = pytest.mark.skipif(missing_turnserver() is not None, reason=ABSENT)
 
 
 @asynccontextmanager

@@ -64,8 +64,10 @@ class ChildPublishing:
     async def answer(self, index: int, sdp: str) -> None:
         await ask(self._child, "connected", do="answer", id=index, sdp=sdp)
 
-    async def counts(self) -> dict[str, Any]:
-        return await ask(self._child, "senders", do="counts")
+    async def path_kbps(self) -> list[int]:
+        """What each viewer estimates its path to carry; 0 before the first estimate."""
+        found: list[int] = (await ask(self._child, "path_kbps", do="counts"))["path_kbps"]
+        return found
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 """`python -m tests.bench.media.crowd`: viewers that decrypt and check sequence numbers, and decode nothing.
 
 Commands on standard input, one JSON object per line: `{"do": "view", "sdp"}` is answered with `{"sdp"}`, `{"do":
-"counts"}` with `packets`, `bytes`, `gaps` and `pictures`, a number for each viewer, and empties the counters.
+"counts"}` with the Counts of each viewer, which begin anew, `{"do": "storm", "seconds"}` with `{"plis"}`: the first
+viewer asks for keyframes STORM_HZ times a second.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,15 +18,19 @@ from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSess
 from aiortc.codecs import is_rtx
 from aiortc.rtcrtpreceiver import StreamStatistics
 
+STORM_HZ = 50
+
 
 @dataclass
 class Counts:
-    """What one viewer got; `gaps` are packets that did not come in their place."""
+    """What one viewer got; `gaps` are packets that did not come in their place, `longest_ms` is the longest pause
+    between two pictures."""
 
     packets: int = 0
     bytes: int = 0
     gaps: int = 0
     pictures: int = 0
+    longest_ms: float = 0.0
 
 
 class LightViewer:
@@ -34,6 +40,8 @@ class LightViewer:
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
         self.counts = Counts()
         self._next: int | None = None
+        self._picture_at: float | None = None
+        self._ssrc = 0
 
     async def answer(self, sdp: str) -> str:
         await self.pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type="offer"))
@@ -58,9 +66,27 @@ class LightViewer:
             self._next = number + 1 & 0xFFFF
             self.counts.packets += 1
             self.counts.bytes += len(packet.payload)
-            self.counts.pictures += packet.marker
+            self._ssrc = packet.ssrc
+            if packet.marker:
+                self._picture()
 
         receiver._handle_rtp_packet = handle
+
+    def _picture(self) -> None:
+        now = time.monotonic()
+        if self._picture_at is not None:
+            self.counts.longest_ms = max(self.counts.longest_ms, (now - self._picture_at) * 1000)
+        self._picture_at = now
+        self.counts.pictures += 1
+
+    async def storm(self, seconds: float) -> int:
+        """How many keyframes were asked for."""
+        receiver: Any = self.pc.getTransceivers()[0].receiver
+        count = round(seconds * STORM_HZ)
+        for _ in range(count):
+            await receiver._send_rtcp_pli(self._ssrc)
+            await asyncio.sleep(1 / STORM_HZ)
+        return count
 
 
 async def main() -> None:
@@ -75,6 +101,8 @@ async def main() -> None:
             viewer = LightViewer()
             viewers.append(viewer)
             print(json.dumps({"sdp": await viewer.answer(command["sdp"])}), flush=True)
+        elif command["do"] == "storm":
+            print(json.dumps({"plis": await viewers[0].storm(command["seconds"])}), flush=True)
         else:
             found = [asdict(viewer.counts) for viewer in viewers]
             for viewer in viewers:

@@ -1,7 +1,7 @@
 """`python -m tests.bench.media.publisher KIND --clip FILE`: one publisher with as many viewers as it is told to have.
 
 Commands on standard input, one JSON object per line: `{"do": "offer"}` is answered with `{"id", "sdp"}`, `{"do":
-"answer", "id", "sdp"}` with `{"connected": id}` once media may flow, `{"do": "counts"}` with what was sent and asked.
+"answer", "id", "sdp"}` with `{"connected": id}` once media may flow, `{"do": "counts"}` with `path_kbps`.
 """
 
 from __future__ import annotations
@@ -156,7 +156,8 @@ class OurConnections:
         await eventually(lambda: link.pc.connectionState == "connected", 20)
 
     def counts(self) -> dict[str, Any]:
-        return {"senders": ["stock" if outlet.own is None else "own" for _, outlet in self._all]}
+        """What each viewer's path is said to carry, in kbit/s."""
+        return {"path_kbps": [outlet.clock.target_bitrate // 1000 for _, outlet in self._all]}
 
     async def close(self) -> None:
         await asyncio.gather(*(link.close() for link, _ in self._all))

@@ -1,0 +1,1 @@
+"""What viewers see over bad networks: Chromium, a relay, and viewers that misbehave."""

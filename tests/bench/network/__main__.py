@@ -1,0 +1,64 @@
+"""`python -m tests.bench.network`: see `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from tests.bench.network import lab as laboratory
+from tests.bench.network.browser import clean, far, loss, narrow, queue
+from tests.bench.network.lab import Lab
+from tests.bench.network.others import growth, others, relay
+from tests.bench.network.sizes import QUICK, Sizes
+from tests.bench.runner import Report, present, words
+from tests.support.browser import chromium
+
+IN_BROWSER = {part.__name__: part for part in (clean, loss, far, queue, narrow)}
+PARTS = {**IN_BROWSER, **{part.__name__: part for part in (others, relay, growth)}}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = words("network", "What Chromium sees over bad networks, a relay's cost, what one viewer does to others.")
+    for item in fields(Sizes):
+        if item.name != "settle":
+            name = f"--{item.name.replace('_', '-')}"
+            parser.add_argument(name, type=type(item.default), metavar="N", help=f"default {item.default}")
+    parser.add_argument("--only", choices=PARTS, help="one part; growth runs only when named")
+    return parser
+
+
+async def run(sizes: Sizes, only: str | None = None, *, quick: bool = False) -> Report:
+    """The whole bench, or one part of it."""
+    report = Report("network", quick)
+    wanted = [name for name in PARTS if only == name or (only is None and name != growth.__name__)]
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder), (sizes.width_px, sizes.height_px))
+        if reason := laboratory.missing():
+            report.reasons += [f"{name}: {reason}" for name in wanted if name in IN_BROWSER]
+            wanted = [name for name in wanted if name not in IN_BROWSER]
+        for name in wanted:
+            if name not in IN_BROWSER:
+                await PARTS[name](report, sizes, lab)
+                continue
+            async with chromium("--autoplay-policy=no-user-gesture-required") as browser:
+                lab.opened = await browser.new_page()
+                await lab.page.add_script_tag(content=laboratory.SCRIPT)
+                await PARTS[name](report, sizes, lab)
+    return report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    given = {f.name: getattr(args, f.name) for f in fields(Sizes) if getattr(args, f.name, None) is not None}
+    report = asyncio.run(run(replace(QUICK if args.quick else Sizes(), **given), args.only, quick=args.quick))
+    present(report, args.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
