@@ -191,6 +191,10 @@ def _looks(add: Add) -> None:
 
     doctor = add("doctor", "doctor", "what this machine has for a node, with what to do about the rest")
     doctor.add_argument("--json", action="store_true", help="the findings as JSON")
+    doctor.add_argument("--check", action="store_true", help="exit status 1 when there is a problem")
+    doctor.add_argument(
+        "--root", type=Path, metavar="DIR", default=Path("/"), help="another machine's files, such as a mounted card"
+    )
     doctor.add_argument("--audio", action="store_true", help="play a sound, record it, say what to change")
     doctor.add_argument("--microphone", metavar="NAME", help="with --audio (default: from the settings)")
     doctor.add_argument("--speaker", metavar="NAME", help="with --audio (default: from the settings)")
