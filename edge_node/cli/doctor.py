@@ -8,10 +8,13 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from edge_node.cli.common import config_or_none
+from edge_node.cli.doctor_site import examine_settings
 from edge_node.errors import DeviceLost, DeviceMissing
-from edge_node.host.doctor import Doctor, Finding, Level
+from edge_node.host.doctor import Doctor
+from edge_node.host.findings import Finding, Level
 from edge_node.settings import load
 
 MARKS = {Level.OK: "ok", Level.NOTE: "note", Level.PROBLEM: "PROBLEM"}
@@ -20,16 +23,26 @@ PLAIN = "\033[0m"
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints what was found; finding problems is success."""
+    """Prints what was found; finding problems is success, except with --check."""
     if args.audio:
         return audio(args)
-    findings = Doctor().examine()
+    root: Path = args.root
+    try:
+        path = config_or_none(args.config) if root == Path("/") else args.config
+        site, findings = examine_settings(path, load, root)
+    except PermissionError:
+        todo = "run: sudo edge-node doctor"
+        site, findings = (
+            examine_settings(None, load, root)[0],
+            [Finding("settings", Level.NOTE, "only root may read them", todo)],
+        )
+    findings = [*Doctor(root, site=site).examine(), *findings]
     if args.json:
         print(json.dumps([as_json(finding) for finding in findings], indent=2))
     else:
         for line in as_lines(findings, colour=sys.stdout.isatty()):
             print(line)
-    return 0
+    return 1 if args.check and any(finding.level is Level.PROBLEM for finding in findings) else 0
 
 
 def audio(args: argparse.Namespace) -> int:

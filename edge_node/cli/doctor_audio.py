@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from edge_node.host.doctor import Finding, Level
+from edge_node.host.findings import Finding, Level
 
 if TYPE_CHECKING:
     from edge_node.dsp.sound_check import Heard

@@ -6,37 +6,20 @@ import ctypes.util
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from edge_node.encode_plan.limits import HARDWARE_CARD
 from edge_node.encode_plan.rules import receive_buffer_bytes, supply_advice
+from edge_node.host.findings import Finding, Level
 from edge_node.host.identity import read_machine
+from edge_node.host.panel_check import Site, check_panel
 from edge_node.host.probes import LinuxProbe
 
 HOT_C = 80.0  # Raspberry Pi documentation: the firmware begins to throttle at 80 degrees
 WEAK_RSSI_DBM = -75
 FULL_PERCENT = 90.0
+SERVICE_GROUPS = ("video", "audio", "render", "gpio")  # SupplementaryGroups= of systemd/edge-node.service
 FAST_CAMERA_KBPS = 8000  # what cameras of 4 megapixels are set to when they come
-
-
-class Level(Enum):
-    """`ok` and `note` let a node work; `problem` takes something away from it."""
-
-    OK = "ok"
-    NOTE = "note"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at; `todo` is one sentence, empty when nothing needs to be done."""
-
-    area: str
-    level: Level
-    text: str
-    todo: str = ""
 
 
 class Doctor:
@@ -48,8 +31,10 @@ class Doctor:
         has_module: Callable[[str], bool] | None = None,
         has_library: Callable[[str], bool] | None = None,
         ask_clock: Callable[[], int | None] | None = None,
+        site: Site | None = None,
     ) -> None:
         self._root = root
+        self._site = site or Site()
         self._has_module = has_module or (lambda name: importlib.util.find_spec(name) is not None)
         self._has_library = has_library or (lambda name: ctypes.util.find_library(name) is not None)
         self._probe = LinuxProbe(root, ask_clock=ask_clock)
@@ -57,9 +42,10 @@ class Doctor:
         self._is_pi = "raspberry pi" in (self._machine.model or "").lower()
 
     def examine(self) -> list[Finding]:
-        """All findings: board, camera, encoder, sound, pins, network, clock, power, storage."""
-        areas = (self.board, self.camera, self.encoder, self.sound, self.pins, self.network, self.clock, self.power)
-        return [finding for area in (*areas, self.storage) for finding in area()]
+        """All findings: board, camera, encoder, sound, pins, service, network, clock, power, storage."""
+        areas = (self.board, self.camera, self.encoder, self.sound, self.pins, self.panel, self.service)
+        more = (self.network, self.clock, self.power, self.storage)
+        return [finding for area in (*areas, *more) for finding in area()]
 
     def board(self) -> Iterator[Finding]:
         machine = self._machine
@@ -104,13 +90,30 @@ class Doctor:
         chips = sorted((self._root / "dev").glob("gpiochip*"))
         if not chips:
             yield Finding(
-                "pins", Level.NOTE, "no GPIO chip", 'set gpio.driver = "mock" to try the node without a panel'
+                "pins", Level.NOTE, "no GPIO chip", 'set gpio.driver = "none" to run without a panel, "mock" to try one'
             )
             return
         yield self._node_finding("pins", self._shown(chips[0]), f"{len(chips)} GPIO chips", "gpio")
         if not self._has_module("lgpio"):
             todo = "run: sudo apt install python3-lgpio, or install edge-node[pi]"
             yield Finding("pins", Level.PROBLEM, "lgpio, which drives the pins, is not installed", todo)
+
+    def panel(self) -> Iterator[Finding]:
+        """What the settings ask of pins and sound card."""
+        return check_panel(self._site, self._root)
+
+    def service(self) -> Iterator[Finding]:
+        """The account that the daemon runs as; nothing on a machine where it is not installed."""
+        if not any(line.startswith("edge-node:") for line in self._text("etc/passwd").splitlines()):
+            return
+        groups = {line.partition(":")[0] for line in self._text("etc/group").splitlines()}
+        missing = [group for group in SERVICE_GROUPS if group not in groups]
+        if missing:
+            todo = "run: sudo systemd-sysusers edge-node.conf && sudo systemctl restart edge-node"
+            text = f"the service cannot start without the group{'s' * (len(missing) > 1)} {', '.join(missing)}"
+            yield Finding("service", Level.PROBLEM, text, todo)
+        else:
+            yield Finding("service", Level.OK, "it has its account and its groups")
 
     def network(self) -> Iterator[Finding]:
         routes = [line.split() for line in self._text("proc/net/route").splitlines()[1:]]
@@ -138,7 +141,7 @@ class Doctor:
             case True:
                 yield Finding("clock", Level.OK, "synchronised")
             case False:
-                todo = "run: sudo timedatectl set-ntp true; tokens expire by the clock"
+                todo = "run: sudo timedatectl set-ntp true; tokens and certificates go by the clock"
                 yield Finding("clock", Level.PROBLEM, "not synchronised", todo)
             case _:
                 yield Finding("clock", Level.NOTE, "whether it is synchronised cannot be told", "look at: timedatectl")
@@ -159,10 +162,19 @@ class Doctor:
             yield Finding("power", Level.PROBLEM if hot else Level.OK, f"processor at {temp_c:g} °C", todo)
 
     def storage(self) -> Iterator[Finding]:
+        root = next((line.split() for line in self._text("proc/mounts").splitlines() if line.split()[1:2] == ["/"]), [])
+        if len(root) > 3 and root[2] == "overlay" and self._is_pi:
+            todo = "sudo raspi-config, Performance, Overlay File System: switch it off before you change anything"
+            yield Finding(
+                "storage", Level.NOTE, "what is written is forgotten at a restart (overlay file system)", todo
+            )
+        elif len(root) > 3 and "ro" in root[3].split(","):
+            todo = "run: sudo mount -o remount,rw / ; if that fails or it comes back, the card is worn out: replace it"
+            yield Finding("storage", Level.PROBLEM, "nothing can be written (read-only file system)", todo)
         used = self._probe.disk_used_percent()
         if used is not None:
             full = used >= FULL_PERCENT
-            todo = "make room: updates and logs need some" if full else ""
+            todo = "make room: sudo journalctl --vacuum-size=100M && sudo apt clean" if full else ""
             yield Finding("storage", Level.PROBLEM if full else Level.OK, f"{used:g} % used", todo)
 
     def _video_nodes(self) -> list[tuple[str, str]]:

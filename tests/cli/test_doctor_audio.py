@@ -12,7 +12,7 @@ import pytest
 from edge_node.cli.doctor_audio import findings
 from edge_node.cli.main import main
 from edge_node.dsp.sound_check import Heard
-from edge_node.host.doctor import Level
+from edge_node.host.findings import Level
 from edge_node.media import sound_check
 from edge_node.media.sound_check import Checked, check_sound
 

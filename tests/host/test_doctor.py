@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_node.host.doctor import Doctor, Finding, Level
-from tests.support.fake_root import PI_4, lay_out
+from edge_node.host.doctor import Doctor
+from edge_node.host.findings import Finding, Level
+from tests.support.fake_root import PI_4, PI_5, lay_out
 
 
 def examine(root: Path, has: bool = True) -> list[Finding]:
@@ -32,6 +33,16 @@ def test_a_pi_with_everything(tmp_path: Path) -> None:
     assert not [finding for finding in findings if finding.level is not Level.OK and finding.area != "storage"]
 
 
+def test_a_pi_5_with_everything(tmp_path: Path) -> None:
+    findings = examine(lay_out(tmp_path, PI_5))
+    assert texts(findings, "board")[0].startswith("Raspberry Pi 5 Model B Rev 1.0, Debian GNU/Linux 13")
+    assert texts(findings, "camera") == ["rp1-cfe-csi2_ch0 at /dev/video0"]
+    assert texts(findings, "encoder")[0].startswith("H.264 in software")
+    assert texts(findings, "power") == ["never throttled since boot", "processor at 51.2 °C"]
+    assert texts(findings, "service") == ["it has its account and its groups"]
+    assert not [finding for finding in findings if finding.level is not Level.OK and finding.area != "storage"]
+
+
 def test_an_empty_machine_is_told_what_to_do(tmp_path: Path) -> None:
     findings = examine(tmp_path, has=False)
     problems = {finding.area for finding in findings if finding.level is Level.PROBLEM}
@@ -49,6 +60,9 @@ def test_an_empty_machine_is_told_what_to_do(tmp_path: Path) -> None:
         ({"sys/devices/platform/soc/soc:firmware/get_throttled": "50000"}, "power", "own power supply"),
         ({"sys/devices/platform/soc/soc:firmware/get_throttled": "40000"}, "power", "cool the board"),
         ({"proc/sys/net/core/rmem_max": "212992"}, "network", "rmem_max=1048576"),
+        ({"proc/mounts": "/dev/mmcblk0p2 / ext4 ro,noatime 0 0\n"}, "storage", "the card is worn out"),
+        ({"proc/mounts": "overlay / overlay rw,relatime 0 0\n"}, "storage", "raspi-config"),
+        ({"etc/passwd": "edge-node:x:999:999::/:/bin/sh\n", "etc/group": "video:x:44:\n"}, "service", "sysusers"),
         ({"proc/net/wireless": "a\nb\n wlan0: 0 1 -90. 0\n"}, "network", "bring the access point nearer"),
         ({"sys/class/video4linux/video0/index": "1\n"}, "camera", "plug one in"),
     ],

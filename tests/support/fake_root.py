@@ -31,6 +31,33 @@ PI_4: Mapping[str, str] = {
     "dev/gpiochip0": "",
 }
 
+PI_5: Mapping[str, str] = {
+    **{name: text for name, text in PI_4.items() if not name.startswith(("sys/", "dev/", "proc/asound/"))},
+    "proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0",
+    "etc/os-release": 'ID=debian\nPRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n',
+    "etc/passwd": "root:x:0:0::/root:/bin/bash\nedge-node:x:990:990::/nonexistent:/usr/sbin/nologin\n",
+    "etc/group": "audio:x:29:\nvideo:x:44:\nrender:x:104:\ngpio:x:986:\nedge-node:x:990:\n",
+    "proc/mounts": "/dev/mmcblk0p2 / ext4 rw,noatime 0 0\n",
+    "proc/asound/cards": (
+        " 0 [vc4hdmi0       ]: vc4-hdmi - vc4-hdmi-0\n                      vc4-hdmi-0\n"
+        " 2 [wm8960soundcard]: simple-card - wm8960-soundcard\n                      wm8960-soundcard\n"
+    ),
+    "proc/asound/pcm": "02-00: 1f000a0000.i2s-wm8960-hifi : : playback 1 : capture 1\n",
+    "boot/firmware/config.txt": (
+        "# For more options see http://rptl.io/configtxt\ndtparam=i2c_arm=on\n[all]\ndtoverlay=wm8960-soundcard\n"
+    ),
+    "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
+    "sys/class/thermal/thermal_zone0/temp": "51200\n",
+    "sys/class/hwmon/hwmon2/name": "rpi_volt\n",
+    "sys/class/hwmon/hwmon2/in0_lcrit_alarm": "0\n",
+    "sys/class/video4linux/video0/name": "rp1-cfe-csi2_ch0\n",
+    "sys/class/video4linux/video20/name": "pispbe-input\n",
+    "dev/video0": "",
+    "dev/video20": "",
+    "dev/gpiochip0": "",
+    "dev/gpiochip10": "",
+}
+
 
 def lay_out(root: Path, files: Mapping[str, str]) -> Path:
     """Writes the files below root; returns it."""

@@ -1,0 +1,95 @@
+"""`edge-node doctor` on other machines' files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_node.cli.main import main
+from tests.support.fake_root import PI_4, PI_5, lay_out
+
+SETTINGS = """
+[channel]
+name = "home/front-door"
+api_key = "pk_live_0123456789"
+[audio]
+card = "{card}"
+[[gpio.button]]
+name = "call"
+pin = "GPIO17"
+[[gpio.led]]
+name = "status"
+pin = "{led}"
+[[gpio.relay]]
+name = "door"
+pin = "GPIO22"
+"""
+
+
+def doctor(root: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[dict[str, Any]]]:
+    status = main(["doctor", "--json", "--check", "--root", str(root), "--config", str(config)])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def settings(path: Path, card: str = "auto", led: str = "GPIO27") -> Path:
+    path.write_text(SETTINGS.format(card=card, led=led))
+    return path
+
+
+def about(findings: list[dict[str, Any]], area: str) -> str:
+    return "\n".join(
+        f"{found['level']}: {found['text']} | {found['todo']}" for found in findings if found["area"] == area
+    )
+
+
+def test_the_usual_wiring_on_a_pi_5_with_a_hat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = lay_out(tmp_path / "root", PI_5)
+    _, findings = doctor(root, settings(tmp_path / "a.toml", "wm8960"), capsys)
+    pins = about(findings, "pins")
+    assert "button call on GPIO17 is the button that is on the WM8960 Audio HAT" in pins
+    assert "gpio=22=op,dl" in pins
+    assert "problem" not in pins.replace("problem: lgpio, which drives the pins", "")
+    assert about(findings, "settings").startswith("ok: ")
+
+
+def test_a_light_on_a_wire_of_the_hat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = lay_out(tmp_path / "root", PI_5)
+    status, findings = doctor(root, settings(tmp_path / "a.toml", led="GPIO18"), capsys)
+    assert status == 1
+    assert "problem: WM8960 Audio HAT needs GPIO18 itself (I2S bit clock), and led status is on it" in about(
+        findings, "pins"
+    )
+
+
+def test_a_hat_that_a_pi_4_does_not_see(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = lay_out(tmp_path / "root", {**PI_4, "boot/firmware/config.txt": "dtparam=i2c_arm=on\n"})
+    status, findings = doctor(root, settings(tmp_path / "a.toml", "respeaker-2mic"), capsys)
+    assert status == 1
+    sound = about(findings, "sound")
+    assert "ReSpeaker 2-Mics Pi HAT is not there, and config.txt does not ask for it" in sound
+    assert "dtparam=i2s=on · dtoverlay=respeaker-2mic-v1_0" in sound
+    assert "under-voltage" in about(findings, "power") or "under_voltage" in about(findings, "power")
+
+
+@pytest.mark.parametrize(
+    ("card", "led", "expected"),
+    [
+        ("auto", "GPIO22", "gpio.relay.0.pin is GPIO22, as is gpio.led.0.pin"),
+        ("trumpet", "GPIO27", 'audio.card = "trumpet" is no known sound card: use auto or i2s-duplex'),
+    ],
+)
+def test_wrong_settings_are_findings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], card: str, led: str, expected: str
+) -> None:
+    root = lay_out(tmp_path / "root", PI_4)
+    status, findings = doctor(root, settings(tmp_path / "a.toml", card, led), capsys)
+    assert status == 1
+    assert expected in about(findings, "settings")
+
+
+def test_without_settings_and_without_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--root", str(lay_out(tmp_path, PI_4))]) == 0
+    assert "there is no settings file yet" in capsys.readouterr().out
