@@ -125,6 +125,7 @@ class DeviceTokens:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._refused: tuple[float, Refused] | None = None
+        self._told = ""
 
     @classmethod
     def of(cls, settings: Settings, state: Path | None, clock: Clock) -> DeviceTokens:
@@ -139,11 +140,14 @@ class DeviceTokens:
                     raise refused
             try:
                 token = await asyncio.to_thread(self._token)
-            except Refused as err:
-                log.error("%s", err)
-                self._refused = (self._clock.monotonic() + REFUSED_WAIT_S, err)
+            except RetryLater as err:
+                if str(err) != self._told:  # the first failure is loud, its repeats are not
+                    log.warning("%s", err)
+                self._told = str(err)
+                if isinstance(err, Refused):
+                    self._refused = (self._clock.monotonic() + REFUSED_WAIT_S, err)
                 raise
-            self._refused = None
+            self._refused, self._told = None, ""
             return token
 
     def _token(self) -> str:
