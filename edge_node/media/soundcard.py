@@ -25,8 +25,8 @@ Direction = Literal["input", "output", "duplex"]
 WORKER = (sys.executable, "-m", "edge_node.media.sound_worker")
 LATENCY_S = 0.03
 """Asked of PortAudio explicitly: three blocks, as it needs two to go on; a card that loses sound then gets more."""
-OPEN_S = 5.0
-"""A slow board needs seconds to start Python and to probe all ALSA devices."""
+OPEN_S = 15.0
+"""A slow board that is busy starting needs more than 5 s to start Python and to probe all ALSA devices."""
 STALL_S = 1.5
 """A device that is silent this long is lost; it should speak every 10 ms."""
 REAP_S = 0.5
