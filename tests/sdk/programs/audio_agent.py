@@ -25,7 +25,7 @@ from edge_node import (
 )
 
 RATE = 24_000
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 LOUD = 500
 SAID_FRAMES = 10  # 0.2 s of sound is something that was said,
 PAUSE_FRAMES = 15  # 0.3 s of silence the end of it

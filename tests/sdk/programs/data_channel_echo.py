@@ -11,7 +11,7 @@ import sys
 from edge_node import DataChannel, DataChannelOpened, DCMessage, DCOpen, MeteredPeer, PeerJoined, PeerLeft, RemotePeer
 
 COUNT = 50
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 
 def member(key: str) -> MeteredPeer:

@@ -11,7 +11,7 @@ import sys
 from edge_node import Direct, Message, Presence, SignallingClient
 
 ENOUGH = 20
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 
 def client(key: str) -> SignallingClient:
