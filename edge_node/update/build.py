@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ensurepip
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edge_node.errors import EdgeNodeError
@@ -21,6 +23,8 @@ SPARE_BYTES = 64 << 20
 GROWTH = 4
 """Wheels are compressed: an unpacked slot with its bundle has taken less than four times the bundle."""
 REQUIREMENTS = "requirements.txt"
+CREDENTIAL = "edge-node."
+"""How the names of the unit's credentials begin in /etc/credstore."""
 
 Tell = Callable[[str], None]
 
@@ -104,22 +108,46 @@ def pip_wheel() -> Path:
 
 def preflight(python: Path, commands: Sequence[Sequence[str]], settings: Path) -> None:
     """Runs the release's own checks in its slot. Raises BundleRefused with what they said."""
-    for words in commands:
-        if "{settings}" in words and not settings.exists():
-            continue
-        command = [str(python), "-I", "-B", *(str(settings) if word == "{settings}" else word for word in words)]
-        try:
-            run(command)
-        except EdgeNodeError as err:
-            raise BundleRefused(f"the new version does not work here, the old one goes on: {err}") from None
+    with credentials() as env:
+        for words in commands:
+            if "{settings}" in words and not settings.exists():
+                continue
+            command = [str(python), "-I", "-B", *(str(settings) if word == "{settings}" else word for word in words)]
+            try:
+                run(command, env)
+            except EdgeNodeError as err:
+                raise BundleRefused(f"the new version does not work here, the old one goes on: {err}") from None
 
 
-def run(command: Sequence[str]) -> None:
+@contextlib.contextmanager
+def credentials(stores: Path = Path("/etc"), runtime: Path = Path("/run")) -> Iterator[Mapping[str, str]]:
+    """An environment in which settings are as whole as in the unit: what its LoadCredential= finds is there, too."""
+    with tempfile.TemporaryDirectory(prefix="edge-node-", dir=runtime if os.access(runtime, os.W_OK) else None) as made:
+        folder = Path(made)
+        for sealed in stores.glob(f"credstore.encrypted/{CREDENTIAL}*"):
+            words = ["systemd-creds", "decrypt", f"--name={sealed.name}", str(sealed)]
+            # One that cannot be opened is missing in the unit as well.
+            with contextlib.suppress(EdgeNodeError):
+                run([*words, str(folder / sealed.name.removeprefix(CREDENTIAL))])
+        for plain in stores.glob(f"credstore/{CREDENTIAL}*"):
+            shutil.copyfile(plain, folder / plain.name.removeprefix(CREDENTIAL))
+        yield {**os.environ, "CREDENTIALS_DIRECTORY": made}
+
+
+def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
     """One step. Raises EdgeNodeError with the end of what it said."""
     try:
         done = subprocess.run(
-            command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=STEP_DEADLINE_S, check=False
+            command,
+            cwd="/",
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=STEP_DEADLINE_S,
+            check=False,
         )
+    except OSError as err:
+        raise EdgeNodeError(f"{command[0]} cannot be run ({err.strerror}): install it") from None
     except subprocess.TimeoutExpired:
         raise EdgeNodeError(f"{Path(command[0]).name} took more than {STEP_DEADLINE_S:g} s: try again") from None
     if done.returncode:

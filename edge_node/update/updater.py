@@ -154,7 +154,8 @@ class Updater:
             return
         python = self._slots.path(slot) / "venv/bin/python"
         try:
-            build.run([str(python), "-I", "-m", "edge_node", "config", "check", str(self._settings)])
+            with build.credentials() as env:
+                build.run([str(python), "-I", "-m", "edge_node", "config", "check", str(self._settings)], env)
         except EdgeNodeError:
             aside = self._settings.with_name(f"{self._settings.name}.newer")
             shutil.copy2(self._settings, aside)

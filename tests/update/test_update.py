@@ -430,3 +430,26 @@ def _apply(folder: Path, publisher: Publisher, bundle: Path, kill_after_s: float
         os.killpg(process.pid, 9)
         process.wait()
     return time.monotonic() - begun
+
+
+def test_settings_are_checked_with_the_unit_s_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "bin/systemd-creds"
+    tool.parent.mkdir()
+    tool.write_text('#!/bin/sh\n[ "$2" = --name=edge-node.token ] && cp "$3" "$4"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    for store, name in (("credstore", "api_key"), ("credstore.encrypted", "token"), ("credstore.encrypted", "other")):
+        (tmp_path / store).mkdir(exist_ok=True)
+        (tmp_path / store / f"edge-node.{name}").write_text(f"the {name}")
+    with build.credentials(tmp_path, tmp_path) as env:
+        folder = Path(env["CREDENTIALS_DIRECTORY"])
+        assert {file.name: file.read_text() for file in folder.iterdir()} == {
+            "api_key": "the api_key",
+            "token": "the token",
+        }
+        assert folder.stat().st_mode & 0o077 == 0
+    assert not folder.exists()
+    tool.unlink()
+    monkeypatch.setenv("PATH", str(tool.parent))
+    with build.credentials(tmp_path, tmp_path / "absent") as env:
+        assert [file.name for file in Path(env["CREDENTIALS_DIRECTORY"]).iterdir()] == ["api_key"]
