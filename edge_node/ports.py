@@ -138,6 +138,11 @@ class UnitSink(Protocol):
 class DirectView(Protocol):
     """A view that can do without recv(): no task wakes for it."""
 
+    @property
+    def thinned(self) -> bool:
+        """Pictures are left out because this viewer's path carries too little for all."""
+        ...
+
     def attach(self, sink: UnitSink) -> None:
         """Gives all to this sink from now on, what waits first."""
         ...

@@ -66,6 +66,11 @@ class View(MediaStreamTrack):
         """Packets that this view did not get in time, or that its path is too narrow for."""
         return self._queue.dropped + (self._thinner.skipped if self._thinner is not None else 0)
 
+    @property
+    def thinned(self) -> bool:
+        """Pictures are left out because this viewer's path carries too little for all."""
+        return self._thinner is not None and self._thinner.active
+
     def request_keyframe(self) -> None:
         """This viewer cannot decode until the next keyframe."""
         if self._track.demand is not None:

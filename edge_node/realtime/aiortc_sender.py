@@ -177,7 +177,7 @@ class OwnSender:
         moved = self._shared is not self._wire.pacer
         if self._meter.add(size, now) or path_kbps != self._path_kbps or moved:
             self._path_kbps = path_kbps
-            self._pacer.set_pace(pace_kbps(self._meter.kbps, path_kbps))
+            self._pacer.set_pace(pace_kbps(self._meter.kbps, path_kbps, thinned=self._feed.thinned))
             if moved:
                 self._shared.set_stream(self, 0)
                 self._shared = self._wire.pacer

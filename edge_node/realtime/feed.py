@@ -110,6 +110,11 @@ class Feed(MediaStreamTrack):
         if self._direct is not None:
             self._direct.pump()
 
+    @property
+    def thinned(self) -> bool:
+        """The source leaves pictures out, because the path carries too little for all."""
+        return self._direct is not None and self._direct.thinned
+
     def request_keyframe(self) -> None:
         ask = getattr(self._upstream, "request_keyframe", None)
         if ask is not None:

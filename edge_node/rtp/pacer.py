@@ -7,10 +7,13 @@ DEPTH_BYTES = 12_000
 BURST_BYTES = 6000
 """What waited leaves in bursts of five packets: less costs wake-ups, more overflows small queues."""
 DEPTH_S = 0.01
-START_KBPS = 10_000
+START_KBPS = 8000
+"""Of payload, while nothing is known: with its headers it passes a path of 10 Mbit/s and a queue of 20 kB."""
 OPEN_FLOOR_KBPS = 4000
 FLOOR_KBPS = 1000
 PATH_FACTOR = 2.5
+THINNED_FLOOR_KBPS = 700
+THINNED_FACTOR = 1.1
 STREAM_FACTOR = 4.0
 INTERFACE_SHARE = 0.5
 INTERFACE_FLOOR_KBPS = 20_000
@@ -18,14 +21,17 @@ INTERFACE_DEPTH_S = 0.05
 METER_S = 1.0
 
 
-def pace_kbps(stream_kbps: float, path_kbps: int | None) -> float:
+def pace_kbps(stream_kbps: float, path_kbps: int | None, *, thinned: bool = False) -> float:
     """Near what the path carries.
 
     `path_kbps` is REMB, which follows what is received: below the stream's rate it speaks of a narrow path, above it of
-    nothing much. `stream_kbps` is 0 while unknown.
+    nothing much. `stream_kbps` is 0 while unknown. A `thinned` stream is one that the path cannot carry, although what
+    is left of it is below the estimate: its keyframes take their time, as each queue they made would lower that.
     """
     if path_kbps is None:
         return max(START_KBPS, STREAM_FACTOR * stream_kbps)
+    if thinned:
+        return max(THINNED_FLOOR_KBPS, THINNED_FACTOR * path_kbps)
     if path_kbps < stream_kbps:
         return max(FLOOR_KBPS, PATH_FACTOR * path_kbps)
     return max(OPEN_FLOOR_KBPS, min(STREAM_FACTOR * stream_kbps, PATH_FACTOR * path_kbps))

@@ -10,6 +10,8 @@ from edge_node.rtp.pacer import (
     INTERFACE_FLOOR_KBPS,
     OPEN_FLOOR_KBPS,
     START_KBPS,
+    THINNED_FACTOR,
+    THINNED_FLOOR_KBPS,
     Meter,
     Pacer,
     SharedPacer,
@@ -33,6 +35,12 @@ from edge_node.rtp.pacer import (
 )
 def test_the_pace_is_near_the_path(stream: float, path: int | None, pace: float) -> None:
     assert pace_kbps(stream, path) == pace
+
+
+def test_a_thinned_stream_leaves_at_about_what_the_path_carries() -> None:
+    assert pace_kbps(600.0, 1000, thinned=True) == THINNED_FACTOR * 1000
+    assert pace_kbps(600.0, 100, thinned=True) == THINNED_FLOOR_KBPS
+    assert pace_kbps(600.0, None, thinned=True) == START_KBPS
 
 
 def test_a_keyframe_on_a_link_of_10_mbit_with_a_queue_of_20_kb() -> None:

@@ -11,10 +11,12 @@ import asyncio
 import json
 import random
 import socket
+import struct
+import time
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -34,6 +36,7 @@ PACKETS_PER_WAKE = 64
 KNOWN_PACKETS = 4096
 # One step of a clock reading: packets due at the same time would leave in any order.
 TICK_S = 1e-6
+SO_TIMESTAMPNS, TIMESPEC = 35, struct.Struct("@qq")  # linux/asm-generic/socket.h
 
 
 class HasUrl(Protocol):
@@ -195,6 +198,7 @@ class Endpoint:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_000_000)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         # The same interface as the owner's: browsers do not talk from others to the loopback.
         self.socket.bind((real[0], 0))
         host, port = self.socket.getsockname()
@@ -250,12 +254,22 @@ class Link:
     def _read(self, to: Endpoint) -> None:
         for _ in range(PACKETS_PER_WAKE):
             try:
-                packet, source = to.socket.recvfrom(65_536)
+                packet, told, _, source = to.socket.recvmsg(65_536, 64)
             except (BlockingIOError, ConnectionRefusedError):
                 return
-            self._pass(packet, source, to)
+            self._pass(packet, source, to, self._came_at(told))
 
-    def _pass(self, packet: bytes, source: Address, to: Endpoint) -> None:
+    def _came_at(self, told: Sequence[tuple[int, int, bytes]]) -> float:
+        """When the packet came, on the loop's clock: this process may have been too busy to see."""
+        now = self._loop.time()
+        for level, kind, data in told:
+            if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+                seconds, nanoseconds = TIMESPEC.unpack(data)
+                late_s: float = time.time() - seconds - nanoseconds * 1e-9
+                return now - max(0.0, late_s)
+        return now
+
+    def _pass(self, packet: bytes, source: Address, to: Endpoint, came_at: float) -> None:
         sender = self._endpoints.get(source)
         if sender is None:
             owner = self._fragments.get((check_username(packet) or "").rpartition(":")[2])
@@ -264,11 +278,10 @@ class Link:
                 return
             sender = self._endpoint(owner, source)
         path = self.path(sender.owner, to.owner)
-        now = self._loop.time()
-        at = path.admit(packet, now)
+        at = path.admit(packet, came_at)
         if at is None:
             return
-        if at <= now:
+        if at <= self._loop.time():
             self._deliver(packet, sender, to, path)
         else:
             self._loop.call_at(at, self._deliver, packet, sender, to, path)

@@ -102,7 +102,7 @@ async def queue(report: Report, sizes: Sizes, lab: Lab) -> None:
 
 async def narrow(report: Report, sizes: Sizes, lab: Lab) -> None:
     """20, then 1 Mbit/s with a queue of 50 kB."""
-    clip = await lab.clip(2000, 1)
+    clip = await lab.steady_clip(2000, 1)
     for contender, kind in ((OURS, "encoded"), (HANDED, "handed through")):
         async with watching(lab, contender, clip, delay_ms=10, rate_kbps=20_000, queue_bytes=50_000) as watched:
             # The browser's first estimate comes after some 5 s; it follows the rate only slowly.

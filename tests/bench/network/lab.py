@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from av.video.frame import PictureType
 from playwright.async_api import Page
 
+from edge_node.media.encoders.codec import TIME_BASE
+from edge_node.media.encoders.libx264 import open_libx264
+from edge_node.ports import VIDEO_CLOCK
 from tests.bench.media.contenders import Contender, Publishing, publisher
-from tests.bench.media.publisher import FPS
+from tests.bench.media.publisher import FPS, pictures
 from tests.support.browser import CHROMIUM
 from tests.support.h264_clip import make_clip
 from tests.support.link import Link
@@ -51,12 +55,31 @@ class Lab:
         return self.opened
 
     async def clip(self, kbps: int, gop_s: float) -> Path:
+        """Keyframes of about 60 kB at 2 Mbit/s."""
         path = self.folder / f"{kbps}-{gop_s}.h264"
         if not path.exists():
-            seconds = max(3.0, gop_s)
-            data = await asyncio.to_thread(make_clip, *self.size, FPS, seconds=seconds, gop_s=gop_s, kbps=kbps)
+            data = await asyncio.to_thread(make_clip, *self.size, FPS, seconds=3, gop_s=gop_s, kbps=kbps)
             path.write_bytes(data)
         return path
+
+    async def steady_clip(self, kbps: int, gop_s: float) -> Path:
+        """The same as a camera set to a constant rate sends it: keyframes of about 35 kB."""
+        source = await self.clip(kbps, gop_s)
+        path = source.with_suffix(".steady.h264")
+        if not path.exists():
+            await asyncio.to_thread(_encode_steadily, source, path, kbps, round(gop_s * FPS))
+        return path
+
+
+def _encode_steadily(source: Path, target: Path, kbps: int, gop: int) -> None:
+    frames = pictures(source, 3 * FPS)
+    codec = open_libx264(frames[0].width, frames[0].height, FPS, kbps, "superfast")
+    data = bytearray()
+    for number, frame in enumerate(frames):
+        frame.pts, frame.time_base = number * VIDEO_CLOCK // FPS, TIME_BASE
+        frame.pict_type = PictureType.NONE if number % gop else PictureType.I
+        data += b"".join(bytes(packet) for packet in codec.encode(frame))
+    target.write_bytes(data)
 
 
 def through(link: Link, sender: str, receiver: str, sdp: str) -> str:
