@@ -18,6 +18,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 OURS, OFFICIAL = "edge_node", "metered_realtime"
 PAIRS = [pytest.param(a, b, id=f"{a}-{b}") for a, b in itertools.product((OURS, OFFICIAL), repeat=2)]
 LIMIT_S = 90.0
+TRIES = 3
 
 
 def with_sdk(program: str, sdk: str, folder: Path) -> Path:
@@ -38,11 +39,18 @@ async def run(hub: Hub, program: Path, role: str, **env: str) -> tuple[int, str,
 async def pair(
     folder: Path, program: str, first: tuple[str, str], second: tuple[str, str], **env: str
 ) -> tuple[str, str]:
-    """Runs (SDK, role) twice at once against a hub of ours; what both said when both ended well."""
-    async with running_hub() as hub:
-        ended = await asyncio.gather(
-            *(run(hub, with_sdk(program, sdk, folder), role, **env) for sdk, role in (first, second))
-        )
+    """Runs (SDK, role) twice at once against a hub of ours; what both said when both ended well.
+
+    The official SDK loses sound, or the first offer, by chance (D1, D16): with it there are TRIES.
+    """
+    for left in reversed(range(TRIES if OFFICIAL in (first[0], second[0]) else 1)):
+        async with running_hub() as hub:
+            ended = await asyncio.gather(
+                *(run(hub, with_sdk(program, sdk, folder), role, **env) for sdk, role in (first, second))
+            )
+        if not left or not any(status for status, _, _ in ended):
+            break
+        print("once more after", ended)
     for status, out, err in ended:
         assert status == 0, out + err
         assert "Traceback" not in err, err
@@ -55,6 +63,7 @@ def number(pattern: str, text: str) -> int:
     return int(found[1])
 
 
+@pytest.mark.timeout(TRIES * LIMIT_S + 60)
 @pytest.mark.parametrize(("agent_sdk", "caller_sdk"), PAIRS)
 async def test_row_115_116_117_118_119_120_121_122_audio_agent(tmp_path: Path, agent_sdk: str, caller_sdk: str) -> None:
     # The official SDK's sender is dead after most swaps (D1): from it one answer is all that can be had.
@@ -69,6 +78,7 @@ async def test_row_115_116_117_118_119_120_121_122_audio_agent(tmp_path: Path, a
     assert number(r"read (\d+) transcripts", caller) >= turns
 
 
+@pytest.mark.timeout(TRIES * LIMIT_S + 60)
 @pytest.mark.parametrize(("echo_sdk", "caller_sdk"), PAIRS)
 async def test_row_119_122_data_channel_echo(tmp_path: Path, echo_sdk: str, caller_sdk: str) -> None:
     echo, caller = await pair(tmp_path, "data_channel_echo.py", (echo_sdk, "echo"), (caller_sdk, "caller"))
@@ -76,6 +86,7 @@ async def test_row_119_122_data_channel_echo(tmp_path: Path, echo_sdk: str, call
     assert number(r"echoed (\d+) messages", echo) == 50
 
 
+@pytest.mark.timeout(TRIES * LIMIT_S + 60)
 @pytest.mark.parametrize(("subscriber_sdk", "publisher_sdk"), PAIRS)
 async def test_row_122_pubsub_smoke(tmp_path: Path, subscriber_sdk: str, publisher_sdk: str) -> None:
     received, published = await pair(
