@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from edge_node.host.enrolment import DeviceTokens
 from edge_node.host.identity import board_model
 from edge_node.host.probes import LinuxProbe
 from edge_node.host.tokens import token_provider
+from edge_node.host.wifi import join_wifi
 from edge_node.media.audio_publication import AudioPublication
 from edge_node.media.auto_source import AutoSource, Choice
 from edge_node.media.camera_source import CameraSource
@@ -43,8 +45,10 @@ from edge_node.media.overlay import Overlay
 from edge_node.media.pattern import PatternSource
 from edge_node.media.playback import Playback
 from edge_node.media.prompts import Prompts
+from edge_node.media.qr_reader import decode_jpeg
 from edge_node.media.rtsp.source import RtspSource
 from edge_node.media.rtsp_microphone import RtspMicrophone
+from edge_node.media.snapshot import LatestPicture
 from edge_node.media.sound_pair import SoundPair
 from edge_node.media.speaker import CardSpeaker, WavSpeaker
 from edge_node.media.v4l2_source import V4l2Source
@@ -64,6 +68,7 @@ from edge_node.node.readings import MediaReadings
 from edge_node.node.start import NORMAL, Start, harmless
 from edge_node.node.supervisor import Part
 from edge_node.node.tamper import Tamper
+from edge_node.node.wifi_setup import WifiSetup
 from edge_node.ports import AudioSink, AudioSource, Clock, Panel, Probe, VideoSink, VideoSource
 from edge_node.realtime import wire
 from edge_node.realtime.client import SignallingClient
@@ -71,12 +76,15 @@ from edge_node.realtime.options import ReconnectOptions
 from edge_node.realtime.peer import MeteredPeer
 from edge_node.realtime.streams import MediaStream
 from edge_node.settings import Settings
+from edge_node.settings.checks import WIFI
 from edge_node.version import __version__
 
 log = logging.getLogger(__name__)
 
 WHITE = "#ffffff"
 
+MAX_CODE_BYTES = 400_000
+"""Enough of a JPEG for the small squares of a code."""
 RECONNECT = ReconnectOptions(initial_delay=0.3, max_delay=2.0, max_attempts=float("inf"))
 """A node is whole again soon after its hub is; there is no crowd of clients on one door."""
 
@@ -322,7 +330,7 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
     spoken = settings.audio.prompts
     playback = Playback(clock, prompts_db=spoken.volume_db)
     prompts = Prompts({moment: getattr(spoken, moment) for moment in MOMENTS}, spoken.language)
-    announcer = Announcer(playback, prompts.get)
+    announcer = Announcer(playback, audio, prompts.get)
     always = settings.audio.play == "always"
     playback.allow(None if always else frozenset())
     outputs = NodeOutputs(
@@ -346,7 +354,9 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
     outputs.on_call(announcer.call_changed)
     outputs.on_limit_near(announcer.limit_near)
     machine = CallMachine(call_config(settings), muted=privacy.on)
-    intercom = Intercom(machine, outputs, clock, buttons=settings.gpio.actions)
+    actions = settings.gpio.actions
+    calling = {button: action for button, action in actions.items() if action != WIFI}
+    intercom = Intercom(machine, outputs, clock, buttons=calling)
     light = _light_keeper(settings, devices, clock, outputs) if settings.daylight.enabled else None
     tamper = _tamper(settings, devices, clock, intercom)
     intercom.on_press(_inputs(settings, outputs, tamper, light).report)
@@ -380,6 +390,10 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
         on_change=lambda: node.changed(),
         make_stream=lambda stream_id: MediaStream(id=stream_id),
     )
+    wifi = None
+    if devices.camera is not None and WIFI in actions.values():
+        wifi = WifiSetup(clock, lambda: publishing.online, partial(_codes, looks.latest), join_wifi)
+        intercom.on_press(lambda button: wifi.arm() if actions.get(button) == WIFI else None)
     node = Node(
         Pieces(
             settings=settings,
@@ -406,6 +420,7 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
                 Part("privacy", privacy.run),
                 *([Part("tamper", tamper.run)] if tamper is not None else []),
                 *([Part("clips", looks.clips.run)] if looks.clips is not None else []),
+                *([Part("wifi code", wifi.run)] if wifi is not None else []),
                 *([background_part("prompts", prompts.run)] if prompts.slow else []),
                 *(
                     [background_part("plan", _plan_keeper(planner, video, devices, clock).run)]
@@ -442,6 +457,11 @@ def _inputs(settings: Settings, outputs: NodeOutputs, tamper: Tamper | None, lig
     kinds: dict[str, str] = {part.name: part.kind for part in settings.gpio.input}
     kinds |= {switch.name: "switch" for switch in settings.gpio.switch}
     return Inputs(kinds, outputs.event, act)
+
+
+async def _codes(latest: LatestPicture) -> tuple[str, ...]:
+    shot = await latest.take(MAX_CODE_BYTES)
+    return await asyncio.to_thread(decode_jpeg, shot.jpeg)
 
 
 def _plan_keeper(planner: Planner, video: VideoPublication, devices: Devices, clock: Clock) -> PlanKeeper:

@@ -17,6 +17,9 @@ _PIN = re.compile(r"GPIO([0-9]{1,2})")
 _MAX_GPIO = 53  # BCM2711 peripherals, section 5: GPIO0 to GPIO57; 0 to 27 reach a header, compute modules use up to 45
 _LOCAL_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa")
 OPEN = "open:"
+WIFI = "wifi"
+BUTTON_ACTIONS = (*ACTIONS, WIFI)
+"""Beside those of a call: wifi, which looks for a network's QR code."""
 OVERLAY_FIELDS = ("name", "date", "time")
 SOUNDS = ("chime", "ringback", "beeps")
 MAX_SENTENCE = 300
@@ -60,11 +63,11 @@ def pin(value: str) -> str:
 
 
 def action(value: str) -> str:
-    """What a button does: one of ACTIONS, or `open:DOOR`."""
-    if value in ACTIONS or (value.startswith(OPEN) and len(value) > len(OPEN)):
+    """What a button does: one of BUTTON_ACTIONS, or `open:DOOR`."""
+    if value in BUTTON_ACTIONS or (value.startswith(OPEN) and len(value) > len(OPEN)):
         return value
-    allowed = ", ".join(ACTIONS) + " or open:DOOR"
-    raise ValueError(f'is "{value}" but has to be one of {allowed}{did_you_mean(value, ACTIONS)}')
+    allowed = ", ".join(BUTTON_ACTIONS) + " or open:DOOR"
+    raise ValueError(f'is "{value}" but has to be one of {allowed}{did_you_mean(value, BUTTON_ACTIONS)}')
 
 
 def overlay(value: str) -> str:

@@ -149,7 +149,7 @@ class ButtonSettings(Section):
 
     name: Identifier
     pin: Pin
-    action: Action = Field(default="call", description="call, answer, hangup, toggle, mute or open:DOOR")
+    action: Action = Field(default="call", description="call, answer, hangup, toggle, mute, wifi or open:DOOR")
     long_action: Action | None = Field(default=None, description="what holding it does; action then waits for release")
     double_action: Action | None = Field(default=None, description="two presses; action then waits for double_ms")
     long_ms: Annotated[int, Field(ge=300, le=30_000)] = 1000
