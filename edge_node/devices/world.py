@@ -60,7 +60,9 @@ class PanelWorld:
         for button in wiring.buttons:
             self._pins["button", button.name][0].pull = button.pull
         for contact in wiring.inputs:
-            self._pins["input", contact.name][0].pull = "up"
+            (pin,) = self._pins["input", contact.name]
+            pin.grounded = contact.when == "open"  # at first nothing is wrong: the case is shut, it is day
+            pin.pull = "up"
         self._states = {key: self._state(key) for key in self._pins}
         self._callbacks: tuple[OnChange, ...] = ()
         self.factory.changed = self._changed

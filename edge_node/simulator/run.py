@@ -131,10 +131,17 @@ class Simulation:
             relays=[r.name for r in gpio.relay],
         )
         world.connect(real.panel.world, self._restart_hub, node.outputs.shown)
-        node.intercom.on_press(lambda button: self.bus.tell("press", button=button))
+        node.intercom.on_press(self._tell_press)
         node.outputs.on_call(self._call)
         await node.start()
         return node
+
+    def _tell_press(self, report: str) -> None:
+        name, _, state = report.rpartition(":")
+        if state in ("on", "off"):
+            self.bus.tell("input", name=name, state=state)
+        else:
+            self.bus.tell("press", button=report)
 
     def _simulated(self, settings: Settings, real: Devices) -> Devices:
         """Real devices where the settings name them; simulated ones where they leave the choice to the machine."""

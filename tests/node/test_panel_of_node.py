@@ -66,13 +66,15 @@ FINGERS = Fingers()
 
 @asynccontextmanager
 async def a_door(
-    state_dir: Path, at_first: tuple[str, ...] = ("case", "dusk")
+    state_dir: Path, closed: tuple[str, ...] = (), opened: tuple[str, ...] = ()
 ) -> AsyncIterator[tuple[Node, PanelWorld]]:
-    """`at_first`: the contacts that are closed when the node starts."""
+    """`closed` and `opened`: contacts when the node starts."""
     settings = from_dict({**SETTINGS, **MORE, "gpio": GPIO})
     panel = GpioPanel(wiring(settings), "mock", clock=lambda: FINGERS.now)
-    for name in at_first:
+    for name in closed:
         panel.world.close_contact(name)
+    for name in opened:
+        panel.world.open_contact(name)
     devices = Devices(None, None, None, panel, LinuxProbe(), no_network, state_dir)
     node = assemble(settings, devices, SystemClock())
     await node.start()
@@ -117,7 +119,7 @@ async def test_the_switch_wins_over_everything_else(tmp_path: Path) -> None:
         node.press("call:long")
         world.open_contact("shutter")
         await eventually(lambda: not node.private and not world.led("privacy"))
-    async with a_door(tmp_path, ("case", "dusk", "shutter")) as (node, world):
+    async with a_door(tmp_path, closed=("shutter",)) as (node, world):
         await eventually(lambda: node.intercom.view.held)
 
 
@@ -148,5 +150,5 @@ async def test_dusk_and_the_colours_of_the_state(tmp_path: Path) -> None:
         assert not world.led("lamp")
         await eventually(lambda: world.levels("status") == (1.0, 0.0, 0.0))  # offline
         assert node.outputs.shown("status") == "blink#ff0000"
-    async with a_door(tmp_path, ("case",)) as (node, world):
+    async with a_door(tmp_path, opened=("dusk",)) as (node, world):
         await eventually(lambda: world.led("lamp"))
