@@ -18,7 +18,7 @@ from edge_node.settings import from_dict
 from tests.support.process import Child
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 KEY = "pk_live_costs_0123456789"
 CHANNEL = "home/front-door"
@@ -83,7 +83,7 @@ async def watched_for(child: Child, seconds: int) -> None:
     def seen() -> int:
         return sum(e["event"] == "second" and e["kind"] == "video" for e in child.events)
 
-    await eventually(lambda: seen() >= seconds, timeout_s=40)
+    await eventually(lambda: seen() >= seconds, timeout_s=60)
 
 
 async def test_an_rtsp_camera_is_handed_through_to_two_viewers_without_any_video_codec(

@@ -211,7 +211,9 @@ async def test_hands_free_through_real_devices(lab: PulseLab) -> None:
             return False
         end = len(sent)
         heard, left = samples(recorded[end - 200 : end]), samples(sent[end - 200 : end])
-        assert power_db(heard, 0.0, 2.0) > -40.0, "the loop works"
+        loss_db = control.return_loss_db
+        if power_db(heard, 0.0, 2.0) <= -40.0 or loss_db is None or loss_db < 30.0:
+            return False
         return power_db(heard, 0.0, 2.0) - power_db(left, 0.0, 2.0) >= 35.0
 
     pair = SoundPair("mic", "speaker", echo=control)
@@ -220,6 +222,5 @@ async def test_hands_free_through_real_devices(lab: PulseLab) -> None:
         running(pair.microphone.run(sent.append)),
     ):
         await eventually(lambda: pair.together, 20.0)
-        await eventually(cancelled_for_2_s, 60.0, 0.1)
-        assert control.return_loss_db is not None and control.return_loss_db >= 30.0
+        await eventually(cancelled_for_2_s, 120.0, 0.1)
     assert {len(block) for block in sent} == {BLOCK_FRAMES}

@@ -22,7 +22,7 @@ RATE = 48_000
 RAW = (f"--rate={RATE}", "--channels=1", "--format=s16le", "--raw")
 NEEDED = ("pulseaudio", "pacat", "parec", "pactl")
 ALSA_PLUGIN = "alsa-lib/libasound_module_pcm_pulse.so"
-START_S = 10.0
+START_S = 30.0
 
 # norewinds=1: without it the null sink's clock stutters (facts/audio.md, section 1).
 LAB_PA = """\
