@@ -80,7 +80,7 @@ lint() {
 lock() {
   "$VENV/bin/pip" install --quiet uv
   local extras name
-  for extras in "" hub "hub aec" dev; do
+  for extras in "" hub "hub aec qr" dev; do
     name=${extras// /-}
     # shellcheck disable=SC2086
     "$VENV/bin/uv" pip compile pyproject.toml ${extras:+--extra} ${extras// / --extra } --universal --generate-hashes \

@@ -68,15 +68,22 @@ for file in $(cd systemd && find . -type f -printf '%P\n'); do
   esac
   install -m 0644 -D "systemd/$file" "$root/$target"
 done
+install -m 0644 -D provisioning/polkit/50-edge-node-wifi.rules "$root/usr/share/edge-node/polkit/50-edge-node-wifi.rules"
 install -m 0644 README.md "$root/usr/share/doc/edge-node/README.md"
 install -m 0644 LICENSE "$root/usr/share/doc/edge-node/copyright"
 printf 'edge-node (%s) stable; urgency=medium\n\n  * See README.md, "Changelog".\n\n -- edge-node <edge-node@localhost>  Sat, 21 Nov 2026 00:00:00 +0000\n' \
   "$version" | gzip -9n >"$root/usr/share/doc/edge-node/changelog.gz"
+gzip -9n <provisioning/deb/edge-node.1 | install -m 0644 -D /dev/stdin "$root/usr/share/man/man1/edge-node.1.gz"
+install -d "$root/usr/share/man/man8"
+for name in edge-node-slots edge-node-safe-state; do
+  ln -s ../man1/edge-node.1.gz "$root/usr/share/man/man8/$name.8.gz"
+done
+install -m 0644 -D provisioning/deb/lintian-overrides "$root/usr/share/lintian/overrides/edge-node"
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1795219200}   # the same input gives the same bytes
 find "$root" -print0 | xargs -0 touch --no-dereference --date="@$SOURCE_DATE_EPOCH"
 deb=$out/edge-node_${version}_all.deb
 dpkg-deb --root-owner-group -Zxz --build "$root" "$deb" >/dev/null
 echo "$deb"
 [ "$bundles" = yes ] || exit 0
-"$python" -m edge_node.provision.release --wheel "$wheel" --requirements provisioning/requirements/hub-aec.txt \
+"$python" -m edge_node.provision.release --wheel "$wheel" --requirements provisioning/requirements/hub-aec-qr.txt \
   --key "$key" --out "$out" "${words[@]}"

@@ -14,7 +14,7 @@ from edge_node.update.bundle import Bundle, new_key
 from edge_node.version import __version__
 
 ROOT = Path(__file__).parents[2]
-REQUIREMENTS = ROOT / "provisioning/requirements/hub-aec.txt"
+REQUIREMENTS = ROOT / "provisioning/requirements/hub-aec-qr.txt"
 LINES = """\
 # a comment
 numpy==2.4.6 ; python_full_version < '3.12' \\
