@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import av
 
+from edge_node.dsp.announcements import Announcements
 from edge_node.dsp.blocks import Blocks
 from edge_node.dsp.level import Meter, dbfs
+from edge_node.dsp.mixer import mix
 from edge_node.dsp.pacing import Pacer
 from edge_node.dsp.pcm import Pcm, silence
 from edge_node.media.opus_encoder import PACKET_FRAMES, OpusEncoder
@@ -56,6 +58,7 @@ class AudioPublication:
         self._encoder = OpusEncoder(kbps)
         self._track = FanoutTrack("audio", "audio/opus")
         self._blocks = Blocks(PACKET_FRAMES)
+        self._announcements = Announcements()
         self._meter = Meter()
         self._heard_at: float | None = None
         self._coded_at: float | None = None
@@ -97,6 +100,14 @@ class AudioPublication:
     def set_muted(self, muted: bool) -> None:
         """Somebody wants not to be heard."""
         self._muted = muted
+
+    def say(self, pcm: Pcm) -> None:
+        """Lets everybody who listens hear a sound of the node's own, muted or not; on the event loop."""
+        self._announcements.say(pcm)
+
+    def quiet(self) -> None:
+        """Breaks off what say() began."""
+        self._announcements.stop()
 
     def stats(self) -> PublicationStats:
         return PublicationStats(self._packets, self._silent, self._dropped, self.level_dbfs)
@@ -169,6 +180,9 @@ class AudioPublication:
         frames = PACKET_FRAMES if taken is None else frames_of(taken)
         if taken is None or self._muted or not self._open:
             taken = silence(PACKET_FRAMES)
+        announcement = self._announcements.pull(frames) if frames == PACKET_FRAMES else None
+        if announcement is not None:  # what came coded gives way: to mix it would mean to decode it
+            taken = announcement if isinstance(taken, OpusPacket) else mix((taken, announcement), frames)
         if self._track.viewers:
             if isinstance(taken, OpusPacket):
                 self._track.deliver(_packet(taken, self._pts), True, frames / SAMPLE_RATE)

@@ -1,4 +1,4 @@
-"""What the door's own speaker says about the call."""
+"""What the door's own speaker, and now and then the other end, hears about the call."""
 
 from __future__ import annotations
 
@@ -15,23 +15,31 @@ MOMENTS = ("press", "ringing", "incoming", "answered", "unanswered", "ended", "w
 """When something may be heard; the keys of `[audio.prompts]`."""
 
 
-class Player(Protocol):
-    """The loudspeaker, as far as announcements go."""
+class Voice(Protocol):
+    """Where something can be said."""
 
     def say(self, pcm: Pcm) -> None: ...
-
-    def repeat(self, pcm: Pcm) -> None: ...
 
     def quiet(self) -> None:
         """Breaks off what was said or repeated."""
         ...
 
 
-class Announcer:
-    """Turns changes of the call into sounds; `sound` gives the one for a moment, empty for none."""
+class Player(Voice, Protocol):
+    """The loudspeaker, as far as announcements go."""
 
-    def __init__(self, player: Player, sound: Callable[[str], Pcm]) -> None:
+    def repeat(self, pcm: Pcm) -> None: ...
+
+
+class Announcer:
+    """Turns changes of the call into sounds; `sound` gives the one for a moment, empty for none.
+
+    `remote` is heard by the people in the call.
+    """
+
+    def __init__(self, player: Player, remote: Voice, sound: Callable[[str], Pcm]) -> None:
         self._player = player
+        self._remote = remote
         self._sound = sound
         self._phase = Phase.IDLE
 
@@ -41,6 +49,7 @@ class Announcer:
         if before is view.phase:
             return
         self._player.quiet()
+        self._remote.quiet()
         match view.phase:
             case Phase.RINGING:
                 self._player.say(self._sound("press"))
@@ -56,5 +65,6 @@ class Announcer:
                     self._player.say(self._sound("unanswered"))
 
     def limit_near(self) -> None:
-        """The call will be ended soon."""
+        """The call will be ended soon: both ends may want to know."""
         self._player.say(self._sound("warning"))
+        self._remote.say(self._sound("warning"))

@@ -20,6 +20,7 @@ from edge_node.dsp.tone import Tone
 from edge_node.media.audio_publication import MAX_WAITING, AudioPublication
 from edge_node.media.microphone import ToneMicrophone
 from edge_node.media.opus_encoder import PACKET_FRAMES, OpusEncoder
+from edge_node.media.opus_packet import OpusPacket
 from edge_node.media.views import View
 from edge_node.ports import BLOCK_FRAMES
 from tests.support.sound_checks import running, strongest_hz
@@ -138,6 +139,27 @@ async def test_shut_or_muted_it_carries_silence() -> None:
         assert not publication.muted
         await eventually(lambda: loud[-1] > -40)
     assert publication.stats().silent < publication.stats().packets
+    publication.close()
+
+
+async def test_what_the_node_says_is_heard_muted_or_not_and_over_coded_sound() -> None:
+    """The warning before a call is ended."""
+    publication = AudioPublication(SystemClock())
+    view = publication.track.subscribe()
+    coded = OpusPacket(bytes(OpusEncoder().encode(silence(PACKET_FRAMES), 0)), PACKET_FRAMES)
+    publication.set_muted(True)
+    publication.say(Tone(1000, 0.3).block(20 * PACKET_FRAMES))
+    publication.block(silence(PACKET_FRAMES))
+    decode = Decoder()
+    async with running(publication.run()):
+        loud = [dbfs(decode(packet)) for packet in await receive(view, 8)]
+        publication.set_muted(False)
+        for _ in range(3):
+            publication.opus(coded)
+        loud += [dbfs(decode(packet)) for packet in await receive(view, 3)]
+        assert min(loud[2:]) > -20
+        publication.quiet()
+        assert dbfs([decode(packet) for packet in await receive(view, 8)][-1]) < -60, "broken off"
     publication.close()
 
 

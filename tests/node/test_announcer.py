@@ -31,8 +31,8 @@ class Loudspeaker:
 
 
 def test_a_ring_is_heard_until_somebody_answers() -> None:
-    speaker = Loudspeaker()
-    announcer = Announcer(speaker, SOUNDS.__getitem__)
+    speaker, remote = Loudspeaker(), Loudspeaker()
+    announcer = Announcer(speaker, remote, SOUNDS.__getitem__)
     announcer.call_changed(CallView())
     assert speaker.taken() == ""
     announcer.call_changed(CallView(Phase.RINGING, "c"))
@@ -40,15 +40,17 @@ def test_a_ring_is_heard_until_somebody_answers() -> None:
     assert speaker.taken() == "- press ringing…"
     announcer.call_changed(CallView(Phase.ACTIVE, "c", "anna", Reason.ANSWERED))
     assert speaker.taken() == "- answered"
+    remote.taken()
     announcer.limit_near()
-    assert speaker.taken() == "warning"
+    assert speaker.taken() == remote.taken() == "warning", "at both ends"
     announcer.call_changed(CallView(Phase.IDLE, "c", "anna", Reason.LIMIT))
     assert speaker.taken() == "- ended"
+    assert remote.taken() == "-"
 
 
 def test_nobody_answers() -> None:
     speaker = Loudspeaker()
-    announcer = Announcer(speaker, SOUNDS.__getitem__)
+    announcer = Announcer(speaker, Loudspeaker(), SOUNDS.__getitem__)
     for reason, heard in ((Reason.TIMEOUT, "- unanswered"), (Reason.DECLINED, "- unanswered"), (Reason.CANCELLED, "-")):
         announcer.call_changed(CallView(Phase.RINGING, "c"))
         speaker.taken()
@@ -58,6 +60,6 @@ def test_nobody_answers() -> None:
 
 def test_the_node_is_called() -> None:
     speaker = Loudspeaker()
-    announcer = Announcer(speaker, SOUNDS.__getitem__)
+    announcer = Announcer(speaker, Loudspeaker(), SOUNDS.__getitem__)
     announcer.call_changed(CallView(Phase.INCOMING, "c", "anna"))
     assert speaker.taken() == "- incoming…"

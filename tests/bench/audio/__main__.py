@@ -8,26 +8,30 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from tests.bench.audio.bench import QUICK, Sizes, delay, mixed, published
+from tests.bench.audio.bench import QUICK, Sizes, delay, mixed, published, stalling
 from tests.bench.runner import Report, present, words
+
+PARTS = (delay, mixed, published, stalling)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = words("audio", "Delay at the devices beside the official SDK, the cost of mixing and of publishing.")
+    parser = words(
+        "audio", "Delay at the devices beside the official SDK, the cost of mixing and of publishing, a stalling call."
+    )
     for item in fields(Sizes):
         if item.name == "stock":
             continue
         kind = type(item.default)
         parser.add_argument(f"--{item.name.replace('_', '-')}", type=kind, metavar="N", help=f"default {item.default}")
     parser.add_argument("--no-stock", dest="stock", action="store_false", default=None, help="our SDK alone")
-    parser.add_argument("--only", choices=("delay", "mixed", "published"), help="leave the other parts out")
+    parser.add_argument("--only", choices=[part.__name__ for part in PARTS], help="leave the other parts out")
     return parser
 
 
 async def run(sizes: Sizes, only: str | None = None) -> Report:
     """The whole bench."""
     report = Report("audio")
-    for part in (delay, mixed, published):
+    for part in PARTS:
         if only in (None, part.__name__):
             await part(report, sizes)
     return report

@@ -1,4 +1,4 @@
-"""The three parts of the bench of sound."""
+"""The parts of the bench of sound."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from edge_node.dsp.tone import Tone
 from edge_node.media.opus_encoder import PACKET_FRAMES, OpusEncoder
 from edge_node.media.playback import Playback
 from edge_node.ports import BLOCK_FRAMES, SAMPLE_RATE
+from tests.bench.audio.stalling import stalling_call
 from tests.bench.runner import Report, cpu_s, median
 from tests.support.clock import ManualClock
 from tests.support.hub_client import running_hub
@@ -38,7 +39,8 @@ METER_TRIES = 3
 class Sizes:
     """How long and how many: `measure_s` per measurement, `loss_s` of `loss_percent`, `cpu_s` of counting.
 
-    `card_ms` is asked of the sound card; 0 leaves it to the product. Without `stock` the official SDK is left out.
+    `minutes` is the call with a stalling peer. `card_ms` is asked of the sound card; 0 leaves it to the product.
+    Without `stock` the official SDK is left out.
     """
 
     measure_s: float = 10.0
@@ -48,11 +50,12 @@ class Sizes:
     listeners: int = 8
     cpu_s: float = 10.0
     mixed_s: float = 30.0
+    minutes: float = 1.0
     card_ms: float = 0.0
     stock: bool = True
 
 
-QUICK = Sizes(measure_s=1.0, settle_s=0.2, loss_s=0.2, listeners=2, cpu_s=0.2, mixed_s=0.5, stock=False)
+QUICK = Sizes(measure_s=1.0, settle_s=0.2, loss_s=0.2, listeners=2, cpu_s=0.2, mixed_s=0.5, minutes=0.02, stock=False)
 
 
 @contextmanager
@@ -214,6 +217,11 @@ async def published(report: Report, sizes: Sizes) -> None:
         report.add(
             "ours of the official SDK", costs["ours"] / costs["official"], "", "per listener; at most 0.2 is wanted"
         )
+
+
+async def stalling(report: Report, sizes: Sizes) -> None:
+    """A call whose other end is frozen again and again."""
+    await stalling_call(report, sizes.minutes)
 
 
 async def _cpu_share(pid: int, seconds: float) -> float:
