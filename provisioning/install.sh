@@ -4,11 +4,11 @@
 #   sudo bash provisioning/install.sh            the node
 #   sudo bash provisioning/install.sh --hub      the node and a hub on this machine, joined with fresh keys
 #
+# It makes the Debian package with a bundle for this machine, then installs both: apt remove and apt purge work.
 # Run it again to upgrade: settings and keys stay as they are.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-PREFIX=/opt/edge-node
 SETTINGS=/etc/edge-node
 with_hub=no
 case "${1:-}" in
@@ -19,35 +19,30 @@ esac
 [ "$(id -u)" -eq 0 ] || { echo "install.sh: needs root: sudo bash provisioning/install.sh" >&2; exit 1; }
 
 echo "install.sh: Debian packages"
+export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-wanted=(systemd python3 python3-venv python3-systemd libportaudio2 libasound2-plugins libspeexdsp1)
+wanted=(dpkg-dev openssl python3 python3-venv systemd)
 # Only Raspberry Pi's archive has picamera2; lgpio is in Debian's too. Neither is needed on a plain machine.
-for package in python3-picamera2 python3-lgpio; do
+for package in libasound2-plugins libspeexdsp1 python3-picamera2 python3-lgpio; do
   [ -n "$(apt-cache policy "$package" 2>/dev/null | sed -n 's/^ *Candidate: *\([^(]\)/\1/p')" ] && wanted+=("$package")
 done
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
+apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
 
-echo "install.sh: $PREFIX/venv"
-# The distribution's own Python with its packages: picamera2 and libcamera are built for it.
-/usr/bin/python3 -m venv --system-site-packages --clear "$PREFIX/venv"
-"$PREFIX/venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --ignore-installed \
-  -r provisioning/requirements/hub-aec.txt
-"$PREFIX/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps .
-ln -sf "$PREFIX/venv/bin/edge-node" /usr/local/bin/edge-node
+echo "install.sh: package and wheels"
+made=$(mktemp -d)
+trap 'rm -rf "$made"' EXIT
+chmod 755 "$made"   # apt reads packages as a user of its own
+# The key signs this machine's own bundles only, and stays here, so that a later run's are taken, too.
+install -d -m 0700 /var/lib/edge-node-build
+[ -e /var/lib/edge-node-build/key.pem ] ||
+  (umask 077 && openssl genpkey -algorithm ed25519 -out /var/lib/edge-node-build/key.pem)
+bash provisioning/package.sh --out "$made" --key /var/lib/edge-node-build/key.pem --arch "$(uname -m)" \
+  --python "$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
-echo "install.sh: units and settings"
-mkdir -p /usr/share/edge-node "$SETTINGS"
-cp -r hardware /usr/share/edge-node/
-install -m 0644 systemd/*.service /etc/systemd/system/
-install -m 0644 -D systemd/sysusers.d/edge-node.conf /usr/lib/sysusers.d/edge-node.conf
-install -m 0644 -D systemd/tmpfiles.d/edge-node.conf /usr/lib/tmpfiles.d/edge-node.conf
-if [ "$(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')" -ge 254 ]; then
-  install -m 0644 -D systemd/edge-node.service.d/50-systemd-254.conf \
-    /etc/systemd/system/edge-node.service.d/50-systemd-254.conf
-fi
-systemd-sysusers edge-node.conf
-
-random() { "$PREFIX/venv/bin/python" -c 'import secrets; print(secrets.token_urlsafe(18))'; }
+echo "install.sh: settings"
+random() { openssl rand -base64 18 | tr '+/' '-_'; }
+install -d -m 0750 "$SETTINGS"   # the package gives it its owner
+umask 077
 channel='url = "wss://rms.metered.ca"'
 key='# api_key = "pk_live_…"        # your publishable key'
 if [ "$with_hub" = yes ]; then
@@ -108,16 +103,19 @@ pin = "GPIO22"
 allow = ["resident-*"]
 TOML
 fi
-systemd-tmpfiles --create edge-node.conf
+umask 022
+
+echo "install.sh: installing"
+apt-get install -y -qq --reinstall --allow-downgrades --no-install-recommends "$made"/edge-node_*_all.deb
+# Not an update with its trial: the version of a checkout is often the one that runs.
+edge-node-slots install "$made"/edge-node-*.tar
 
 if [ -d /run/systemd/system ]; then
-  systemctl daemon-reload
-  [ "$with_hub" = yes ] && systemctl enable --quiet edge-node-hub && systemctl restart edge-node-hub
-  if "$PREFIX/venv/bin/edge-node" config check "$SETTINGS/edge-node.toml"; then
-    systemctl enable --quiet edge-node
+  if [ "$with_hub" = yes ]; then systemctl enable --quiet edge-node-hub && systemctl restart edge-node-hub; fi
+  if edge-node config check "$SETTINGS/edge-node.toml"; then
     systemctl restart edge-node
   else
-    echo "install.sh: edit $SETTINGS/edge-node.toml, then: sudo systemctl enable --now edge-node"
+    echo "install.sh: edit $SETTINGS/edge-node.toml, then: sudo systemctl restart edge-node"
   fi
 fi
 echo "install.sh: done. What it is doing: systemctl status edge-node; what it has: edge-node doctor"

@@ -1,81 +1,121 @@
 #!/bin/bash
-# Boots a real systemd in a container and proves the unit there: bash tests/vm/nspawn/run.sh   (as root)
+# The life of an installation, under a real systemd in a container without any network, as root:
 #
-# Needs once: apt-get install mmdebstrap systemd-container. The root file system is made on the first run (about 30 s,
-# from the Debian mirror) and kept in $EDGE_NODE_NSPAWN_CACHE (default /var/cache/edge-node-nspawn); each run works on
-# a copy. --fresh makes it anew, --shell opens a root shell in place of the checks.
+#   bash tests/vm/nspawn/run.sh [bookworm|trixie|both] [--fresh] [--shell]
+#
+# From a clean root file system and a provisioned card: the package with its bundle, first boot, enrolment, a call with
+# pictures, a freeze, crashes, wrong settings, an update, a bad update, removal, purge.
+# Needs: apt-get install mmdebstrap systemd-container, and .venv (bash provisioning/dev.sh setup).
+# Root file systems (about 1 min each, from the Debian mirror), wheels and releases are made once and kept in
+# $EDGE_NODE_NSPAWN_CACHE (default /var/cache/edge-node-nspawn); each run works on a copy. --fresh makes the root file
+# systems anew, --shell gives a root shell in place of the checks.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 checkout=$(cd "$here/../../.." && pwd)
 cache=${EDGE_NODE_NSPAWN_CACHE:-/var/cache/edge-node-nspawn}
-boot_deadline_s=300
+deadline_s=900
+# What the package depends on, and what a minimal system lacks of a usual one.
+packages=systemd,systemd-sysv,dbus,apt,python3,python3-venv,openssl,adduser,libportaudio2,libasound2-plugins,libspeexdsp1,procps,iproute2
 
 complain() {
     echo "nspawn: $*" >&2
     exit 1
 }
 
-[ "$(id -u)" = 0 ] || complain "booting a container needs root: run with sudo"
-for tool in mmdebstrap systemd-nspawn; do
-    command -v "$tool" >/dev/null || complain "$tool is missing: apt-get install mmdebstrap systemd-container"
+suites=() fresh=no shell=no
+for word in "$@"; do
+    case $word in
+        bookworm | trixie) suites+=("$word") ;;
+        both) suites=(bookworm trixie) ;;
+        --fresh) fresh=yes ;;
+        --shell) shell=yes ;;
+        *) complain "unknown word $word (use bookworm, trixie, both, --fresh, --shell)" ;;
+    esac
 done
-[ -x "$checkout/.venv/bin/python" ] || complain "there is no .venv: run bash provisioning/dev.sh check first"
+[ "${#suites[@]}" -gt 0 ] || suites=(bookworm trixie)
+[ "$(id -u)" = 0 ] || complain "booting a container needs root: run with sudo"
+for tool in mmdebstrap systemd-nspawn dpkg-deb openssl; do
+    command -v "$tool" >/dev/null || complain "$tool is missing: apt-get install mmdebstrap systemd-container dpkg-dev openssl"
+done
 
-# The packages of the host's .venv are used in the guest: so the guest is the Debian with the same Python.
-python=$("$checkout/.venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-case $python in
-    3.11) suite=bookworm ;;
-    3.13) suite=trixie ;;
-    *) complain "no Debian release has Python $python: make .venv with 3.11 or 3.13" ;;
-esac
+[ -x "$checkout/.venv/bin/edge-node" ] || complain "there is no .venv: run bash provisioning/dev.sh setup first"
 
-root=$cache/$suite
-[ "${1:-}" = --fresh ] && rm -rf "$root"
-if [ ! -e "$root/.complete" ]; then
-    echo "nspawn: making a $suite root file system in $root"
+python_of() { if [ "$1" = bookworm ]; then echo 3.11; else echo 3.13; fi; }
+
+root_of() { echo "$cache/$1-$(echo "$packages" | sha256sum | cut -c1-8)"; }
+
+need_root() {
+    local root
+    root=$(root_of "$1")
+    [ "$fresh" = no ] || rm -rf "$root"
+    [ ! -e "$root/.complete" ] || return 0
+    echo "nspawn: making a $1 root file system in $root"
     mkdir -p "$cache"
     rm -rf "$root"
-    mmdebstrap --quiet --variant=minbase \
-        --include=systemd,systemd-sysv,dbus,python3,libportaudio2,libasound2-plugins,procps \
-        "$suite" "$root"
+    mmdebstrap --quiet --variant=minbase --include="$packages" "$1" "$root"
     touch "$root/.complete"
-fi
+}
 
-work=$(mktemp -d "$cache/run.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-guest=$work/root
-cp -a --reflink=auto "$root" "$guest"
+# release VERSION PYTHON OUT [WORDS OF PYTHON]: what package.sh makes of the checkout with another version number.
+release() {
+    local version=$1 python=$2 out=$3 copy
+    copy=$(mktemp -d "$cache/.checkout.XXXXXX")
+    cp -a "$checkout"/{edge_node,hardware,systemd,provisioning,pyproject.toml,README.md,LICENSE} "$copy/"
+    [ ! -e "$checkout/.venv" ] || ln -s "$checkout/.venv" "$copy/.venv"
+    sed -i "s/^__version__ = .*/__version__ = \"$version\"/" "$copy/edge_node/version.py"
+    if [ $# -gt 3 ]; then sed -i "s/^def main(args.*/&\n    $4/" "$copy/edge_node/cli/run.py"; fi
+    (cd "$copy" && PYTHONPATH=$copy bash provisioning/package.sh --out "$out" --key "$cache/key.pem" --arch "$(uname -m)" \
+        --python "$python" --wheels "$cache/wheels" >/dev/null)
+    rm -rf "$copy"
+}
 
-# The layout that an installation has: /opt/edge-node/venv with the program, the units, the user, the settings.
-venv=$guest/opt/edge-node/venv
-mkdir -p "$venv/bin" "$venv/lib/python$python/site-packages" "$guest/opt/edge-node/checkout" "$guest/opt/check"
-ln -s /usr/bin/python3 "$venv/bin/python"
-printf 'home = /usr/bin\ninclude-system-site-packages = false\nversion = %s\n' "$python" >"$venv/pyvenv.cfg"
-cat >"$venv/bin/edge-node" <<'PROGRAM'
-#!/opt/edge-node/venv/bin/python
-import sys
+content() {
+    (cd "$checkout" && find edge_node hardware systemd provisioning pyproject.toml README.md LICENSE tests/vm/nspawn/run.sh \
+        -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
+}
 
-sys.path.insert(0, "/opt/edge-node/checkout")
-from edge_node.cli.main import main
+# The releases of this very checkout: 9.0.0, 9.0.1, and 9.0.2 that always dies at its start.
+need_releases() {
+    local python=$1 done
+    releases=$cache/releases-$python
+    done=$(content)
+    [ "$(cat "$releases/content" 2>/dev/null)" != "$done" ] || return 0
+    echo "nspawn: making three releases for Python $python"
+    rm -rf "$releases"
+    mkdir -p "$releases" "$cache/wheels"
+    [ -e "$cache/key.pem" ] || (umask 077 && openssl genpkey -algorithm ed25519 -out "$cache/key.pem")
+    release 9.0.0 "$python" "$releases"
+    release 9.0.1 "$python" "$releases"
+    release 9.0.2 "$python" "$releases" 'raise RuntimeError("this version dies")'
+    echo "$done" >"$releases/content"
+}
 
-sys.exit(main())
-PROGRAM
-chmod 755 "$venv/bin/edge-node"
-cp "$checkout"/systemd/*.service "$guest/etc/systemd/system/"
-mkdir -p "$guest/etc/sysusers.d" "$guest/etc/tmpfiles.d" "$guest/etc/edge-node" "$guest/etc/credstore"
-cp "$checkout"/systemd/sysusers.d/*.conf "$guest/etc/sysusers.d/"
-cp "$checkout"/systemd/tmpfiles.d/*.conf "$guest/etc/tmpfiles.d/"
-cp "$here/edge-node.toml" "$here/hub.toml" "$guest/etc/edge-node/"
-printf 'pk_dev_canary_in_the_box' >"$guest/etc/credstore/edge-node.api_key"
-chmod 600 "$guest/etc/credstore/edge-node.api_key"
-version=$(chroot "$guest" systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
-if [ "$version" -ge 254 ]; then
-    mkdir -p "$guest/etc/systemd/system/edge-node.service.d"
-    cp "$checkout"/systemd/edge-node.service.d/50-systemd-254.conf "$guest/etc/systemd/system/edge-node.service.d/"
-fi
-cp "$here/check.sh" "$guest/opt/check/check.sh"
-cat >"$guest/etc/systemd/system/check.service" <<'UNIT'
+# card FOLDER GUEST PYTHON: the boot partition as the fleet's owner writes it, the register as the hub has it.
+card() {
+    local release
+    release=$cache/releases-$3
+    mkdir -p "$2/boot/firmware"
+    echo "console=tty1 rootwait" >"$2/boot/firmware/cmdline.txt"
+    touch "$2"/boot/firmware/{user-data,meta-data,network-config}
+    "$checkout/.venv/bin/edge-node" hub claim new front-door --file "$2/opt/check/enrolment.json" --out "$1/claims.csv"
+    "$checkout/.venv/bin/edge-node" provision new front-door --name "Front door" --channel home/front-door \
+        --fleet "$here/fleet.toml" --claims "$1/claims.csv" --out "$1/cards" --boot "$2/boot/firmware" \
+        --add "$release"/edge-node_9.0.0_all.deb "$release"/edge-node-9.0.0-*.tar
+    rm -r "$1/cards"
+}
+
+journey() {
+    local suite=$1 work guest log
+    work=$(mktemp -d "$cache/run.XXXXXX")
+    # shellcheck disable=SC2064
+    trap "rm -rf '$work'" EXIT
+    guest=$work/root
+    cp -a --reflink=auto "$(root_of "$suite")" "$guest"
+    mkdir -p "$guest/opt/check" "$guest/opt/releases" "$guest/etc/systemd/system/default.target.wants"
+    cp "$here"/{check.sh,peer.py,watch.py,hub.toml} "$guest/opt/check/"
+    card "$work" "$guest" "$(python_of "$suite")" >/dev/null
+    cat >"$guest/etc/systemd/system/check.service" <<'UNIT'
 [Unit]
 After=multi-user.target
 [Service]
@@ -85,21 +125,38 @@ ExecStopPost=/bin/systemctl --no-block poweroff
 StandardOutput=file:/opt/check/log
 StandardError=file:/opt/check/log
 UNIT
-mkdir -p "$guest/etc/systemd/system/default.target.wants"
-ln -s ../check.service "$guest/etc/systemd/system/default.target.wants/check.service"
+    ln -s ../check.service "$guest/etc/systemd/system/default.target.wants/check.service"
+    local container=(systemd-nspawn --quiet --directory="$guest" --register=no --keep-unit --private-network
+        "--machine=edge-node-$suite" "--bind-ro=$cache/releases-$(python_of "$suite"):/opt/releases")
+    export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+    if [ "$shell" = yes ]; then
+        "${container[@]}" /bin/bash
+        return
+    fi
+    timeout "$deadline_s" "${container[@]}" --boot --console=pipe >"$work/console" 2>&1 </dev/null || true
+    log=$guest/opt/check/log
+    if [ ! -s "$log" ]; then
+        tail -n 40 "$work/console" >&2
+        complain "the $suite guest did not get as far as the checks"
+    fi
+    sed "s/^/$suite: /" "$log"
+    grep -q '^ok all' "$log"
+}
 
-binds=(
-    "--bind-ro=$checkout:/opt/edge-node/checkout"
-    "--bind-ro=$checkout/.venv/lib/python$python/site-packages:/opt/edge-node/venv/lib/python$python/site-packages"
-)
-container=(systemd-nspawn --quiet --directory="$guest" --register=no --keep-unit --private-network "${binds[@]}")
-export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
-if [ "${1:-}" = --shell ]; then
-    exec "${container[@]}" /bin/bash
-fi
-echo "nspawn: booting systemd $version"
-timeout "$boot_deadline_s" "${container[@]}" --boot --console=pipe >"$work/console" 2>&1 </dev/null || true
-log=$guest/opt/check/log
-[ -s "$log" ] || { tail -n 40 "$work/console" >&2; complain "the guest did not get as far as the checks"; }
-cat "$log"
-grep -q '^ok all' "$log" || complain "not everything passed"
+for suite in "${suites[@]}"; do
+    need_root "$suite"
+    need_releases "$(python_of "$suite")"
+done
+echo "nspawn: booting ${suites[*]}"
+began=$SECONDS
+running=()
+for suite in "${suites[@]}"; do
+    if [ "$shell" = yes ]; then (journey "$suite"); else
+        (journey "$suite") &
+        running+=($!)
+    fi
+done
+failed=0
+for pid in "${running[@]}"; do wait "$pid" || failed=1; done
+[ "$failed" = 0 ] || complain "not everything passed"
+echo "nspawn: all of ${suites[*]} in $((SECONDS - began)) s"

@@ -1,0 +1,188 @@
+"""The virtual Pi's life, one step after the other: bash tests/vm/pi/run.sh (by its name no part of the usual tests)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from edge_node.hub.server import Hub
+from edge_node.provision.formats import SETTINGS
+from edge_node.realtime.client import SignallingClient
+from edge_node.realtime.events import Message
+from tests.support.hub_client import running_hub
+from tests.support.peers import hears
+from tests.support.waiting import eventually
+from tests.vm.pi import house
+from tests.vm.pi.house import BUTTON, LED, LIT, MEDIA_S, RELAY, UNIT, Resident, online, pictures
+from tests.vm.pi.machine import Machine, boot_card
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
+
+KEPT = Path(os.environ.get("EDGE_NODE_VM_OUT", "test-output/vm"))
+PICTURES = 20
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hub() -> AsyncIterator[Hub]:
+    async with running_hub() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def machine(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Machine]:
+    folder = tmp_path_factory.mktemp("pi")
+    machine = Machine(folder, card=await boot_card(folder / "card.img", {SETTINGS: house.settings(hub)}))
+    try:
+        await machine.power_on()
+        yield machine
+        if machine.running:
+            keep("journal.txt", await machine.shell("journalctl --no-pager --boot=all -o short-full", check=False))
+    finally:
+        keep("console.txt", machine.console())
+        await machine.power_off()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def resident(hub: Hub) -> AsyncIterator[Resident]:
+    resident = Resident(hub)
+    try:
+        yield resident
+    finally:
+        await resident.leave()
+
+
+def keep(name: str, text: str) -> None:
+    """As a part of the test's output."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    (KEPT / name).write_text(text)
+
+
+async def lit_percent(machine: Machine) -> int:
+    return int(await machine.shell(LIT.replace("{line}", str(LED))))
+
+
+async def test_01_first_boot(machine: Machine) -> None:
+    """The node takes its settings from the boot partition, and is online with all its parts by itself."""
+    assert "pinctrl-bcm2711" in await machine.shell("gpiodetect")
+    await online(machine)
+    assert "front-door" in await machine.shell("cat /etc/edge-node/edge-node.toml")
+    assert await machine.shell("find /boot/firmware -type f") == "", "nothing is left on the card"
+
+
+async def test_02_the_led_shows_online(machine: Machine) -> None:
+    """Alone on the channel it lights up for 0.1 s of 3; offline it would be half of the time, degraded a fifth."""
+    assert 1 <= await lit_percent(machine) <= 10, await machine.shell(
+        f"systemctl status {UNIT} --no-pager", check=False
+    )
+
+
+async def test_03_the_button_rings(machine: Machine, resident: Resident) -> None:
+    await resident.arrive()
+    await eventually(lambda: resident.node is not None, MEDIA_S)
+    await machine.press(BUTTON)
+    ring = await resident.message(lambda m: m["type"] == "call.ring")
+    assert (ring["node"], ring["name"]) == ("front-door", "Front door")
+    assert 30 <= await lit_percent(machine) <= 70, "it flashes while it rings"
+
+
+async def test_04_the_camera_is_seen(resident: Resident, record_property: Callable[[str, object], None]) -> None:
+    track = await resident.watcher.track("video", timeout_s=MEDIA_S)
+    seen, fps = await pictures(track, PICTURES)
+    record_property("pictures_per_s", round(fps, 1))
+    print(f"\n{fps:.1f} pictures per second of {house.WIDTH_PX}x{house.HEIGHT_PX} at {house.FPS}")
+    assert {picture.shape for picture in seen} == {(house.HEIGHT_PX, house.WIDTH_PX)}
+    assert seen[0].std() > 20, "vivid's picture has bars"
+    assert np.abs(seen[0].astype(int) - seen[-1]).max() > 50, "vivid's counter and text move"
+
+
+async def test_05_answered_and_heard_both_ways(machine: Machine, resident: Resident) -> None:
+    tone = f"speaker-test --device=plughw:0,0 --test=sine --frequency={house.MIC_HZ:.0f} --channels=1 --rate=48000"
+    await machine.shell(f"systemd-run --quiet --unit=tone {tone}")
+    ring = await resident.message(lambda m: m["type"] == "call.ring")
+    await resident.says("call.answer", call=ring["call"])
+    active = await resident.message(lambda m: m["type"] == "call.state" and m["state"] == "active")
+    assert active["reason"] == "answered"
+    await hears(await resident.watcher.track("audio", timeout_s=MEDIA_S), house.MIC_HZ, MEDIA_S)
+    for _ in range(10):
+        if abs(heard := await house.heard_at_the_door(machine)) and abs(heard - house.VOICE_HZ) < 10:
+            break
+    else:
+        raise AssertionError(f"the resident's {house.VOICE_HZ} Hz is not heard at the door, but {heard:.0f} Hz")
+
+
+async def test_06_the_door_opens(machine: Machine, resident: Resident) -> None:
+    await machine.pin(RELAY, level=0)
+    await resident.says("door.open", door="door", nonce="n-1", at=1)
+    await machine.pin(RELAY, level=1)
+    result = await resident.message(lambda m: m["type"] == "door.result")
+    assert result["ok"] is True, result
+    await machine.pin(RELAY, level=0)
+
+
+async def test_07_hung_up(machine: Machine, resident: Resident) -> None:
+    ring = await resident.message(lambda m: m["type"] == "call.ring")
+    await resident.says("call.hangup", call=ring["call"])
+    await resident.message(lambda m: m["type"] == "call.state" and m["state"] == "ended")
+    assert (await house.status(machine))["call"]["state"] == "idle"
+
+
+async def test_08_telemetry(hub: Hub, machine: Machine, record_property: Callable[[str, object], None]) -> None:
+    samples: list[dict[str, object]] = []
+    async with SignallingClient(api_key=hub.dev_key, url=hub.url) as client:
+        client.on(Message, lambda event: samples.append(event.data))
+        await client.subscribe(house.TELEMETRY)
+        await eventually(lambda: len(samples) >= 2, MEDIA_S)
+    sample = json.loads(json.dumps(samples[-1]))
+    assert (sample["node"], sample["video"]["source"], sample["service"]["degraded"]) == ("front-door", "v4l2", [])
+    record_property("rss_mb", sample["service"]["rss_mb"])
+    print(f"\nresident memory {sample['service']['rss_mb']} MB")
+
+
+async def test_09_a_frozen_process_is_replaced(machine: Machine) -> None:
+    """By the unit's own watchdog of 30 seconds."""
+    frozen = (await machine.shell(f"systemctl show {UNIT} --property=MainPID --value")).strip()
+    await machine.shell(f"kill -{signal.SIGSTOP:d} {frozen}")
+    await machine.eventually(f"systemctl show {UNIT} --property=NRestarts --value", lambda said: said == "1", 120)
+    assert "Watchdog timeout" in await machine.shell(f"journalctl --no-pager --unit={UNIT}")
+    await online(machine)
+
+
+async def test_10_the_network_is_cut_and_returns(machine: Machine, resident: Resident) -> None:
+    pid = await machine.shell(f"systemctl show {UNIT} --property=MainPID --value")
+    await machine.cable(plugged=False)
+    ask = f"systemctl show {UNIT} --property=StatusText --value"
+    await machine.eventually(ask, lambda said: f"on {house.CHANNEL}" not in said, 180)
+    assert 35 <= await lit_percent(machine) <= 65, "it blinks while it is offline"
+    await machine.cable(plugged=True)
+    await online(machine)
+    assert await machine.shell(f"systemctl show {UNIT} --property=MainPID --value") == pid, "the same process"
+    await still_rings(machine, resident)
+
+
+async def test_11_the_power_is_cut_and_returns(machine: Machine, resident: Resident) -> None:
+    await machine.cut_power()
+    await machine.power_on()
+    await online(machine)
+    assert "recover" not in await machine.shell("systemctl is-system-running || true")
+    await still_rings(machine, resident)
+
+
+async def test_12_the_journal_tells_of_no_bug(machine: Machine) -> None:
+    assert "Traceback" not in await machine.shell(f"journalctl --no-pager --boot=all --unit={UNIT}")
+
+
+async def still_rings(machine: Machine, resident: Resident) -> None:
+    """The button rings at the resident."""
+    await eventually(lambda: resident.node is not None, house.ONLINE_S)
+    heard = len(resident.heard)
+    await machine.press(BUTTON)
+    await eventually(lambda: any(m["type"] == "call.ring" for m in resident.heard[heard:]), house.MESSAGE_S)
+    ring = next(m for m in resident.heard[heard:] if m["type"] == "call.ring")
+    await resident.says("call.decline", call=ring["call"])
