@@ -132,7 +132,7 @@ class EchoControl:
         self._say("half-duplex")
         # Until the echo is found, it may come as late as any.
         delay_ms = MAX_DELAY_MS if self._delay.ms is None else self._delay.ms
-        sent = self._gate.process(cleaned, played, delay_ms)
+        sent = self._gate.process(cleaned, played, delay_ms, captured)
         self._total.feed(captured, sent, played, delay_ms)
         return sent
 
