@@ -63,6 +63,7 @@ def build_parser() -> Parser:
     _looks(add)
     _upkeep(add)
     _provision(add)
+    _image(add)
     return parser
 
 
@@ -271,6 +272,29 @@ def _provision(add: Add) -> None:
     manifest.add_argument("--url", help="where Imager downloads it (default: this file)")
     manifest.add_argument("--name", default="Raspberry Pi OS with edge-node")
     manifest.add_argument("--format", choices=("cloud-init", "rpi-preseed", "firstrun"), default="cloud-init")
+
+
+def _image(add: Add) -> None:
+    image = add("image", "image", "make a card's image for Raspberry Pi boards, or look into one")
+    kinds = image.add_subparsers(dest="what", metavar="build|verify", required=True)
+    build = kinds.add_parser("build", help="from Debian's packages and a release; as root, in a checkout")
+    build.add_argument("--out", type=Path, required=True, metavar="FILE")
+    build.add_argument("--size", type=_size_mib, default=4096, metavar="SIZE", help="such as 4G or 3000M (default: 4G)")
+    build.add_argument("--read-only-root", action="store_true", help="changes go to memory, state to its own partition")
+    build.add_argument("--deb", type=Path, metavar="FILE", help="default: the newest in dist/")
+    build.add_argument("--bundle", type=Path, metavar="FILE", help="for aarch64; default: the newest in dist/")
+    build.add_argument("--cache", type=Path, metavar="DIR", help="where Debian's part is kept")
+    build.add_argument("--mirror", default="MIRROR", metavar="URL")
+    verify = kinds.add_parser("verify", help="partitions, file systems, contents")
+    verify.add_argument("file", type=Path, metavar="FILE")
+    verify.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _size_mib(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,6})([GM])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f'"{text}" is no size such as 4G or 3000M')
+    return int(found[1]) * (1024 if found[2] == "G" else 1)
 
 
 def _config(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,136 @@
+"""Images: the layout, writing and looking with the real tools, what the check misses."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edge_node.cli.main import main
+from edge_node.errors import EdgeNodeError, UsageError
+from edge_node.provision import image, image_check, image_disk
+from edge_node.provision.image import Recipe
+from edge_node.provision.image_disk import BOOT_MIB, MIB, TOOLS, Ext4, Fat, layout
+
+ROOT = Path(__file__).parents[2]
+needs_tools = pytest.mark.skipif(
+    any(shutil.which(tool, path="/usr/sbin:/usr/bin:/sbin:/bin") is None for tool in TOOLS),
+    reason="needs apt-get install fdisk e2fsprogs dosfstools mtools",
+)
+
+
+def test_the_last_partition_ends_with_the_image() -> None:
+    for state in (False, True):
+        parts = layout(4096, state=state)
+        assert [part.number for part in parts] == list(range(1, len(parts) + 1))
+        assert parts[-1].start + parts[-1].size == 4096 * MIB
+        assert all(one.start + one.size == two.start for one, two in itertools.pairwise(parts))
+
+
+def test_too_small() -> None:
+    with pytest.raises(EdgeNodeError, match="--size 4G"):
+        layout(BOOT_MIB + 100, state=False)
+
+
+def make(folder: Path, *, state: bool = False) -> Path:
+    """An image of a system that hardly deserves the name."""
+    boot, root, kept = folder / "boot", folder / "root", folder / "state"
+    (boot / "overlays").mkdir(parents=True)
+    for name in (*image_check.FIRMWARE, *image_check.BOARDS, "vmlinuz-6.1", "initrd.img-6.1"):
+        (boot / name).write_text(name)
+    (boot / "config.txt").write_text("kernel=vmlinuz-6.1\ninitramfs initrd.img-6.1\n")
+    (boot / "cmdline.txt").write_text("root=LABEL=edge-node rw" + (" edge_node.overlay" if state else ""))
+    for path in (*image_check.SYSTEM, "/usr/lib/modules/6.1/modules.dep"):
+        keeps = state and any(path.startswith(f"/{name}/") for name in image_disk.STATE_FOLDERS)
+        file = (kept if keeps else root) / path[1:]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    (root / "etc/machine-id").write_text("")
+    (root / "etc/shadow").write_text("root:*:20000::::::\n")
+    (root / "etc/hostname").write_text("edge-node\n")
+    target = folder / "card.img"
+    image_disk.write(target, 2600, boot, root, kept if state else None)
+    return target
+
+
+@needs_tools
+def test_what_is_written_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = make(tmp_path, state=True)
+    assert [f for f in image_check.verify(card) if not f.ok] == []
+    assert image_disk.partitions(card) == layout(2600, state=True)
+    assert card.stat().st_blocks * 512 < 200 * MIB, "holes stay holes"
+    assert main(["image", "verify", str(card), "--json"]) == 0
+    assert all(finding["ok"] for finding in json.loads(capsys.readouterr().out))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+@needs_tools
+def test_what_is_wrong_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = make(tmp_path)
+    boot, root = image_disk.partitions(card)
+    assert Ext4(card, root).text("/etc/hostname") == "edge-node\n"
+    assert Ext4(card, root).text("/etc/nothing") == ""
+    image_disk.run(
+        ["debugfs", "-w", "-R", "rm /etc/udev/rules.d/60-edge-node-gpio.rules", f"{card}?offset={root.start}"]
+    )
+    image_disk.run(["mdel", "-i", f"{card}@@{boot.start}", "::/bcm2711-rpi-4-b.dtb"])
+    assert main(["image", "verify", str(card)]) == 1
+    said = capsys.readouterr().out
+    assert "NOT OK boot: lacks ['bcm2711-rpi-4-b.dtb']" in said
+    assert "NOT OK root: /etc/udev/rules.d/60-edge-node-gpio.rules" in said
+    fat = Fat(card, boot)
+    fat.fetch("config.txt", tmp_path / "config.txt")
+    assert "kernel=vmlinuz-6.1" in (tmp_path / "config.txt").read_text()
+    with card.open("r+b") as file:
+        file.seek(root.start + 1024)
+        file.write(bytes(1024))  # its superblock
+    assert any(not f.ok and "ext4" in f.text for f in image_check.verify(card))
+
+
+@needs_tools
+def test_a_broken_file(tmp_path: Path) -> None:
+    (tmp_path / "x.img").write_bytes(bytes(MIB))
+    with pytest.raises(EdgeNodeError, match="sfdisk"):
+        image_check.verify(tmp_path / "x.img")
+    with pytest.raises(EdgeNodeError, match="there is no file"):
+        image_check.verify(tmp_path / "none.img")
+
+
+def test_the_recipe_is_there() -> None:
+    recipe = Recipe(ROOT, Path("a.deb"), Path("b.tar"), 4096, False)
+    assert {"linux-image-arm64", "raspi-firmware", "systemd", "python3-venv"} <= set(recipe.packages())
+    assert all(path.is_file() for path, _ in recipe.early())
+
+
+@needs_tools
+def test_a_release_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_disk, "need", lambda tools: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(UsageError, match=r"package\.sh"):
+        image.build(tmp_path / "x.img", Recipe(ROOT, tmp_path / "a", tmp_path / "b", 4096, False), print)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(UsageError, match="sudo"):
+        image.build(tmp_path / "x.img", Recipe(ROOT, tmp_path / "a", tmp_path / "b", 4096, False), print)
+
+
+def test_missing_programs_are_named_with_their_packages() -> None:
+    with pytest.raises(EdgeNodeError, match="apt-get install nothing-such"):
+        image_disk.need({"no-such-program": "nothing-such"})
+
+
+def test_a_program_that_fails_or_hangs() -> None:
+    with pytest.raises(EdgeNodeError, match="failed: oops"):
+        image_disk.run(["sh", "-c", "echo oops; exit 3"])
+    with pytest.raises(EdgeNodeError, match="did not end"):
+        image_disk.run(["sleep", "30"], deadline_s=0.1)
+
+
+@pytest.mark.parametrize("size", ["4", "4T", "big"])
+def test_sizes(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["image", "build", "--out", "x.img", "--size", size])
+    assert "is no size such as 4G" in capsys.readouterr().err
