@@ -109,9 +109,11 @@ journey() {
     local suite=$1 work guest log
     work=$(mktemp -d "$cache/run.XXXXXX")
     # shellcheck disable=SC2064
-    trap "rm -rf '$work'" EXIT
+    trap "umount '$work/root' 2>/dev/null; rm -rf '$work'" EXIT
     guest=$work/root
-    cp -a --reflink=auto "$(root_of "$suite")" "$guest"
+    mkdir "$guest" "$work/upper" "$work/work"
+    mount -t overlay overlay -o "lowerdir=$(root_of "$suite"),upperdir=$work/upper,workdir=$work/work" "$guest" 2>/dev/null ||
+        cp -a --reflink=auto "$(root_of "$suite")/." "$guest"
     mkdir -p "$guest/opt/check" "$guest/opt/releases" "$guest/etc/systemd/system/default.target.wants"
     cp "$here"/{check.sh,peer.py,watch.py,hub.toml} "$guest/opt/check/"
     card "$work" "$guest" "$(python_of "$suite")" >/dev/null
