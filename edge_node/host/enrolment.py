@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
 import logging
 import os
 import ssl
+import threading
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -110,7 +110,7 @@ def sync_folder(folder: Path) -> None:
 
 
 class DeviceTokens:
-    """Gives a token per call; enrols first when a claim waits in the state directory.
+    """Gives a token per call; enrols first when a claim waits in the state directory. Blocks: for a thread of its own.
 
     Raises RetryLater while there is no token. The caller's backoff paces what failed for want of a network; after a
     refusal nothing is asked for REFUSED_WAIT_S.
@@ -123,7 +123,7 @@ class DeviceTokens:
         self._origin = f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}"
         self._ca_file = ca_file
         self._clock = clock
-        self._lock = asyncio.Lock()
+        self._lock = threading.Lock()
         self._refused: tuple[float, Refused] | None = None
         self._told = ""
 
@@ -132,14 +132,14 @@ class DeviceTokens:
         channel = settings.channel
         return cls(state or STATE_DIR, settings.node.id, channel.url, channel.ca_file, clock)
 
-    async def __call__(self) -> str:
-        async with self._lock:
+    def __call__(self) -> str:
+        with self._lock:
             if self._refused is not None:
                 until, refused = self._refused
                 if self._clock.monotonic() < until:
                     raise refused
             try:
-                token = await asyncio.to_thread(self._token)
+                token = self._token()
             except RetryLater as err:
                 if str(err) != self._told:  # the first failure is loud, its repeats are not
                     log.warning("%s", err)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import ssl
 import urllib.error
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +41,17 @@ def claim_on_card(file: Path, state: Path, node: str = "gate-1", **more: Any) ->
     return code
 
 
-def tokens(url: str, state: Path, clock: ManualClock | None = None, ca: Path | None = None) -> DeviceTokens:
+def tokens(
+    url: str, state: Path, clock: ManualClock | None = None, ca: Path | None = None
+) -> Callable[[], Awaitable[str]]:
     settings = from_dict(
         {
             "node": {"id": "gate-1"},
             "channel": {"name": "home/gate", "url": url, "enrolled": True} | ({"ca_file": str(ca)} if ca else {}),
         }
     )
-    return DeviceTokens.of(settings, state, clock or ManualClock())
+    provider = DeviceTokens.of(settings, state, clock or ManualClock())
+    return lambda: asyncio.to_thread(provider)
 
 
 def modes(folder: Path) -> dict[str, str]:
