@@ -281,8 +281,10 @@ class OwnSender:
         burst, index = found
         if not self._repeats.is_new(burst.first + index, now, rtt_s):
             return
-        if not self._budget.spend(len(burst.cut.payloads[index])) or not self._wire.is_open(self._inner.transport):
+        size = len(burst.cut.payloads[index])
+        if not self._budget.spend(size) or not self._wire.is_open(self._inner.transport):
             return
+        self._pacer.spend(size)
         self.counts.resent += 1
         if self._inner._RTCRtpSender__rtx_payload_type is None:
             self._resend_plain(burst, index)

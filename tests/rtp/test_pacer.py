@@ -24,9 +24,9 @@ from edge_node.rtp.pacer import (
     [
         (0.0, None, START_KBPS),
         (2000.0, None, START_KBPS),
-        (4000.0, None, 16_000),
-        (2000.0, 3000, 7500),
-        (2000.0, 9000, 8000),
+        (6000.0, None, 12_000),
+        (2000.0, 2000, 5000),
+        (2000.0, 9000, 6000),
         (100.0, 150, OPEN_FLOOR_KBPS),  # a still picture says nothing about the path
         (2000.0, 1000, 2500),
         (2000.0, 100, FLOOR_KBPS),

@@ -100,6 +100,8 @@ class Path:
         self._backlog_bytes = 0.0
         self._drained_at = 0.0
         self._last_at = 0.0
+        self.on_the_way = 0
+        """Packets that wait for their time; none overtakes them by being late itself."""
         self._known: set[bytes] = set()
         self._known_order: deque[bytes] = deque()
 
@@ -281,10 +283,15 @@ class Link:
         at = path.admit(packet, came_at)
         if at is None:
             return
-        if at <= self._loop.time():
+        if at <= self._loop.time() and not path.on_the_way:
             self._deliver(packet, sender, to, path)
         else:
-            self._loop.call_at(at, self._deliver, packet, sender, to, path)
+            path.on_the_way += 1
+            self._loop.call_at(at, self._arrive, packet, sender, to, path)
+
+    def _arrive(self, packet: bytes, sender: Endpoint, to: Endpoint, path: Path) -> None:
+        path.on_the_way -= 1
+        self._deliver(packet, sender, to, path)
 
     def _deliver(self, packet: bytes, sender: Endpoint, to: Endpoint, path: Path) -> None:
         try:

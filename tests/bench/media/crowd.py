@@ -1,4 +1,6 @@
-"""`python -m tests.bench.media.crowd`: viewers that decrypt and check sequence numbers, and decode nothing.
+"""`python -m tests.bench.media.crowd [KBPS]`: viewers that decrypt and check sequence numbers, and decode nothing.
+
+With KBPS they say once a second that their paths carry that much.
 
 Commands on standard input, one JSON object per line: `{"do": "view", "sdp"}` is answered with `{"sdp"}`, `{"do":
 "counts"}` with the Counts of each viewer, which begin anew, `{"do": "storm", "seconds"}` with `{"plis"}`: the first
@@ -17,6 +19,7 @@ from typing import Any
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.codecs import is_rtx
 from aiortc.rtcrtpreceiver import StreamStatistics
+from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, pack_remb_fci
 
 STORM_HZ = 50
 
@@ -79,6 +82,16 @@ class LightViewer:
         self._picture_at = now
         self.counts.pictures += 1
 
+    async def estimate(self, kbps: int) -> None:
+        """Says once a second that the path carries this much, as browsers do, until cancelled."""
+        receiver: Any = self.pc.getTransceivers()[0].receiver
+        while True:
+            await asyncio.sleep(1)
+            if self._ssrc:
+                fci = pack_remb_fci(kbps * 1000, [self._ssrc])
+                own: int = receiver._RTCRtpReceiver__rtcp_ssrc
+                await receiver._send_rtcp(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=own, media_ssrc=0, fci=fci))
+
     async def storm(self, seconds: float) -> int:
         """How many keyframes were asked for."""
         receiver: Any = self.pc.getTransceivers()[0].receiver
@@ -94,6 +107,7 @@ async def main() -> None:
     reader = asyncio.StreamReader(limit=1 << 20)
     pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     viewers: list[LightViewer] = []
+    work: list[asyncio.Task[None]] = []
     print(json.dumps({"ready": True}), flush=True)
     while line := await reader.readline():
         command = json.loads(line)
@@ -101,6 +115,8 @@ async def main() -> None:
             viewer = LightViewer()
             viewers.append(viewer)
             print(json.dumps({"sdp": await viewer.answer(command["sdp"])}), flush=True)
+            if len(sys.argv) > 1:
+                work.append(loop.create_task(viewer.estimate(int(sys.argv[1]))))
         elif command["do"] == "storm":
             print(json.dumps({"plis": await viewers[0].storm(command["seconds"])}), flush=True)
         else:
@@ -108,6 +124,9 @@ async def main() -> None:
             for viewer in viewers:
                 viewer.counts = Counts()
             print(json.dumps({"counts": found}), flush=True)
+    for task in work:
+        task.cancel()
+    await asyncio.gather(*work, return_exceptions=True)
     await asyncio.gather(*(viewer.pc.close() for viewer in viewers))
     pipe.close()
 
