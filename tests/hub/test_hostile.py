@@ -18,7 +18,7 @@ from edge_node.hub.server import Hub
 from tests.support.hub_client import DEADLINE_S, SECRET_ID, client, refused_with, running_hub
 from tests.support.waiting import eventually
 
-TIMEOUT_S = 0.3
+TIMEOUT_S = 0.5
 UPGRADE = (
     b"GET /v1?key=pk_dev_test HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -136,7 +136,7 @@ async def test_more_sockets_than_there_is_room_for_are_cut(monkeypatch: pytest.M
 
 
 async def test_a_half_open_socket_is_noticed_and_its_peer_announced() -> None:
-    limits = {"ping_every_s": 0.1, "ping_timeout_s": 0.2}
+    limits = {"ping_every_s": 0.1, "ping_timeout_s": 2.0}
     async with running_hub(limits=limits) as hub, client(hub) as anna, raw(hub) as (reader, writer):
         await anna.join("home")
         frame = b'{"type":"subscribe","channel":"home"}'

@@ -224,7 +224,8 @@ async def test_answers_that_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     impolite.send_tone(440, "t")
     await eventually(lambda: len([s for s in impolite.sent if s["type"] == "rtc-description"]) >= 2)
     polite.loses = False
-    await eventually(lambda: impolite.connection.is_up, 30)
+    monkeypatch.setattr(n, "ANSWER_TIMEOUT_S", 10.0)
+    await eventually(lambda: impolite.connection.is_up, 60)
     await close(polite, impolite)
 
 

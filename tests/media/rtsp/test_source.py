@@ -143,7 +143,7 @@ async def test_decodes_nothing() -> None:
 
 async def test_goes_on_after_the_connection_was_lost(clip: Clip) -> None:
     async with RtspServer(clip) as server:
-        source, viewer = quick(server.url), Viewer()
+        source, viewer = RtspSource(server.url), Viewer()
         ticks = []
         for _ in range(3):
             async with running(source, viewer) as task:
@@ -465,7 +465,7 @@ async def test_rtsps(clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 async def test_warns_of_b_frames() -> None:
     clip = clip_of(make_clip(96, 96, 30, seconds=1, gop_s=0.5, kbps=100, b_frames=2), 30)
     async with RtspServer(clip) as server:
-        source = quick(server.url)
+        source = RtspSource(server.url)
         async with running(source, Viewer()):
             await eventually(lambda: source.warning)
     assert source.warning is not None
@@ -477,7 +477,7 @@ async def test_warns_of_distant_keyframes(
 ) -> None:
     monkeypatch.setattr(source_module, "LONG_GAP_S", 0.3)
     async with RtspServer(clip) as server:
-        source, viewer = quick(server.url), Viewer()
+        source, viewer = RtspSource(server.url), Viewer()
         async with running(source, viewer):
             await eventually(lambda: source.warning)
             await viewer.more(40)
@@ -490,7 +490,7 @@ async def test_warns_of_markers_on_every_slice() -> None:
     clip = clip_of(make_clip(96, 96, 30, seconds=1, gop_s=0.2, kbps=100, slices=3), 30)
     async with RtspServer(clip) as server:
         server.payloads = [[(payload, True) for payload, _ in unit] for unit in server.payloads]
-        source = quick(server.url)
+        source = RtspSource(server.url)
         async with running(source, Viewer()):
             await eventually(lambda: source.warning)
     assert source.warning is not None
@@ -510,7 +510,7 @@ def test_refuses_wrong_settings() -> None:
 async def test_secrets_are_never_printed(clip: Clip, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with RtspServer(clip, user="admin", password="hunter2") as server:
-        source, viewer = quick(server.url), Viewer()
+        source, viewer = RtspSource(server.url), Viewer()
         async with running(source, viewer) as task:
             await viewer.more(1)
             await server.kick()
