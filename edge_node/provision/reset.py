@@ -16,6 +16,7 @@ SECRETS = (
     "etc/edge-node/*.toml*",
     "etc/edge-node/*.key",
     "var/lib/edge-node/*",
+    "opt/edge-node/state/post-mortem/*",
     "run/edge-node/*",
 )
 # Each network's own file; netplan, which Raspberry Pi OS writes from the card, makes such files anew at every boot.
