@@ -109,7 +109,8 @@ class Updater:
     def _settle(self) -> bool:
         """Looks until the new version has proved itself or failed to."""
         pending = self._slots.pending()
-        assert pending is not None
+        if pending is None:  # it died so fast that the guard was there before us
+            return self._outcome()
         gate = HealthGate(pending.version, was_online=pending.was_online)
         while True:
             pending = self._slots.pending()

@@ -110,6 +110,16 @@ def test_one_that_keeps_crashing_is_taken_back_by_the_guard(machine: Machine, pu
     assert machine.slots.history()[-1]["reason"] == f"it did not prove itself in {MAX_STARTS} starts"
 
 
+def test_one_that_is_taken_back_before_anybody_looks(machine: Machine, publisher: Publisher) -> None:
+    def restart_and_die() -> None:
+        for _ in range(MAX_STARTS + 1):
+            machine.slots.guard()
+
+    machine.world.restart = restart_and_die  # type: ignore[method-assign]
+    assert not machine.updater.apply(publisher.bundle("1.1.0"), publisher.keys)
+    assert machine.version == "1.0.0" and machine.slots.pending() is None
+
+
 def test_one_that_stays_off_its_channel_is_taken_back(machine: Machine, publisher: Publisher) -> None:
     restart = machine.world.restart
 
