@@ -24,11 +24,10 @@ window.view = async (sdp) => {
 window.seen = async (index) => {
   const { pc, connected, first } = viewers[index];
   const found = { firstMs: connected !== null && first !== null ? Math.max(0, first - connected) : null };
-  for (const report of (await pc.getStats()).values()) {
-    if (report.type !== "inbound-rtp" || report.kind !== "video") continue;
-    for (const name of ["framesDecoded", "framesDropped", "freezeCount", "totalFreezesDuration", "pliCount",
-      "nackCount", "packetsLost", "keyFramesDecoded"]) found[name] = report[name] ?? 0;
-  }
+  const reports = [...(await pc.getStats()).values()];
+  const video = reports.find(({ type, kind }) => type === "inbound-rtp" && kind === "video") ?? {};
+  for (const name of ["framesDecoded", "framesDropped", "totalFreezesDuration", "pliCount", "nackCount"])
+    found[name] = video[name] ?? 0;
   return found;
 };
 window.leave = () => viewers.splice(0).forEach(({ pc }) => pc.close());
