@@ -14,7 +14,7 @@ import av
 from edge_node.dsp.announcements import Announcements
 from edge_node.dsp.blocks import Blocks
 from edge_node.dsp.level import Meter, dbfs
-from edge_node.dsp.mixer import mix
+from edge_node.dsp.mixer import Mixer
 from edge_node.dsp.pacing import Pacer
 from edge_node.dsp.pcm import Pcm, silence
 from edge_node.media.opus_encoder import PACKET_FRAMES, OpusEncoder
@@ -30,6 +30,8 @@ MAX_WAITING = 5
 """100 ms of packets; overflow rule: the oldest goes."""
 PATIENCE_S = 0.06
 """A microphone that gave nothing for so long is taken for dead, and silence is sent in its place."""
+MIXED_PACKETS = 100
+"""2 s: by then the mixer lets go of what it ducked."""
 HEARD_S = 1.0
 """The level is unknown when the microphone gave nothing for so long."""
 
@@ -59,6 +61,9 @@ class AudioPublication:
         self._track = FanoutTrack("audio", "audio/opus")
         self._blocks = Blocks(PACKET_FRAMES)
         self._announcements = Announcements()
+        self._mixer = Mixer()
+        self._mixing = 0
+        """Packets to be mixed yet: the microphone comes back gently after an announcement."""
         self._meter = Meter()
         self._heard_at: float | None = None
         self._coded_at: float | None = None
@@ -182,7 +187,11 @@ class AudioPublication:
             taken = silence(PACKET_FRAMES)
         announcement = self._announcements.pull(frames) if frames == PACKET_FRAMES else None
         if announcement is not None:  # what came coded gives way: to mix it would mean to decode it
-            taken = announcement if isinstance(taken, OpusPacket) else mix((taken, announcement), frames)
+            taken = silence(frames) if isinstance(taken, OpusPacket) else taken
+            self._mixing = MIXED_PACKETS
+        if self._mixing and not isinstance(taken, OpusPacket):
+            self._mixing -= 1
+            taken = self._mixer.mix([(taken, 1.0)], announcement, frames)
         if self._track.viewers:
             if isinstance(taken, OpusPacket):
                 self._track.deliver(_packet(taken, self._pts), True, frames / SAMPLE_RATE)

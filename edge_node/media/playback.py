@@ -14,7 +14,7 @@ from aiortc.mediastreams import MediaStreamError
 
 from edge_node.aio.tasks import TaskGroup
 from edge_node.dsp.announcements import Announcements
-from edge_node.dsp.level import Meter
+from edge_node.dsp.level import Meter, peak
 from edge_node.dsp.mixer import Mixer, gain_of
 from edge_node.dsp.pcm import Pcm, Resampler, mono, saturate, silence
 from edge_node.dsp.playout import PlayoutBuffer, PlayoutStats
@@ -120,12 +120,12 @@ class Playback:
     def say(self, pcm: Pcm) -> None:
         """Plays a sound of the node's own once, with the voices ducked under it."""
         with self._announcing:
-            self._announcements.say(saturate(pcm * self._prompt_gain))
+            self._announcements.say(self._loud(pcm))
 
     def repeat(self, pcm: Pcm) -> None:
         """Plays a sound of the node's own again and again until quiet()."""
         with self._announcing:
-            self._announcements.repeat(saturate(pcm * self._prompt_gain))
+            self._announcements.repeat(self._loud(pcm))
 
     def quiet(self) -> None:
         """Breaks off the node's own sounds."""
@@ -159,6 +159,11 @@ class Playback:
         with self._announcing:
             announcement = self._announcements.pull(frames)
         return self._mixer.mix(heard, announcement, frames)
+
+    def _loud(self, pcm: Pcm) -> Pcm:
+        """An announcement at its volume, or as loud as it can be without clipping."""
+        loudest = peak(pcm)
+        return saturate(pcm * min(self._prompt_gain, 1.0 / loudest)) if loudest else pcm
 
     def _may(self, key: str) -> bool:
         return self._allowed is None or key in self._allowed

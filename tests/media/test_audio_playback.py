@@ -14,6 +14,7 @@ from aiortc import MediaStreamTrack, RTCPeerConnection
 from aiortc.mediastreams import MediaStreamError
 
 from edge_node.aio.clock import SystemClock
+from edge_node.dsp.chimes import chime
 from edge_node.dsp.level import dbfs
 from edge_node.dsp.pcm import Pcm, stereo
 from edge_node.dsp.tone import Tone
@@ -224,3 +225,15 @@ async def test_announcements_duck_the_voices_and_gains_are_per_person() -> None:
         assert strongest_hz(heard(playback, 10)) == pytest.approx(440, abs=20)
         playback.set_gains({"a": -40})
         assert dbfs(heard(playback, 10)) < plain - 30
+
+
+async def test_an_announcement_is_never_louder_than_it_can_be() -> None:
+    """20 dB more than the chime has would be far over full scale: its shape stays."""
+    sound = chime()
+    playback = Playback(ManualClock(), prompts_db=20.0)
+    playback.say(sound)
+    heard = np.concatenate([playback.pull(BLOCK_FRAMES) for _ in range(40)]).astype(np.float64)
+    wanted = sound[: len(heard)].astype(np.float64)
+    assert np.corrcoef(heard, wanted)[0, 1] > 0.99, "not clipped"
+    assert 0.8 < np.abs(heard).max() / 32767 <= 1.0
+    await playback.close()
