@@ -89,6 +89,11 @@ class SoundDevice:
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._size = 0
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
     def open(self) -> Opened:
         """Waits for the device. Raises DeviceMissing or DeviceLost."""
         told = self._told(OPEN_S)

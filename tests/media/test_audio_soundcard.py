@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import threading
 
@@ -14,8 +16,10 @@ from edge_node.dsp.tone import Tone
 from edge_node.errors import DeviceLost, DeviceMissing
 from edge_node.media import soundcard
 from edge_node.media.microphone import CardMicrophone
+from edge_node.media.sound_worker import Callback, run
 from edge_node.media.speaker import CardSpeaker
 from edge_node.ports import BLOCK_FRAMES
+from tests.support.pulse import pulse_lab
 from tests.support.sound_checks import running, strongest_hz
 from tests.support.waiting import eventually
 
@@ -115,3 +119,50 @@ async def test_the_delay_of_the_device_is_known_while_it_is_open() -> None:
 
 def named(name: str) -> bool:
     return any(thread.name == name for thread in threading.enumerate())
+
+
+class Stream:
+    """PortAudio's stream as far as run() needs it: it lags so many times, then it stops."""
+
+    def __init__(self, callback: Callback, lags: int) -> None:
+        self._callback = callback
+        self._lags = lags
+        self.done: list[str] = []
+
+    def start(self) -> None:
+        self.done.append("start")
+        self._callback.lags = self._lags > 0
+        self._lags -= 1
+        self._callback.ended.set()
+
+    def abort(self) -> None:
+        self.done.append("abort")
+
+
+def test_a_stream_that_lags_is_started_anew_until_it_stops() -> None:
+    callback = Callback("input", 0.03)
+    stream = Stream(callback, lags=2)
+    run(stream, callback)
+    assert stream.done == ["start", "abort", "start", "abort", "start"]
+
+
+@pytest.mark.pulse
+async def test_a_card_whose_process_was_held_up_is_live_again() -> None:
+    """After 0.6 s without a callback, 0.5 s of sound would wait for ever: the stream is started anew."""
+    with pulse_lab() as lab:
+        worker = ("env", *(f"{k}={v}" for k, v in lab.env.items() if os.environ.get(k) != v), *soundcard.WORKER)
+        device = soundcard.SoundDevice("input", "mic", worker=worker)
+        try:
+            await asyncio.to_thread(device.open)
+            for _ in range(50):
+                await asyncio.to_thread(device.read)
+            os.kill(device.pid, signal.SIGSTOP)
+            await asyncio.sleep(0.6)
+            os.kill(device.pid, signal.SIGCONT)
+
+            def told() -> bool:
+                return any(device.read().xrun for _ in range(1500))
+
+            assert await asyncio.to_thread(told)
+        finally:
+            device.close()
