@@ -17,6 +17,7 @@ from edge_node.realtime.events import PeerJoined, Track
 KEY = tomllib.loads(Path("/etc/edge-node/hub.toml").read_text())["dev_key"]
 READY = Path(sys.argv[1])
 DEADLINE_S = 60.0
+TRACKS = 2  # camera and microphone
 
 
 async def first_frame(track: Any, seen: dict[str, Any]) -> None:
@@ -30,7 +31,7 @@ async def first_frame(track: Any, seen: dict[str, Any]) -> None:
 async def main() -> None:
     seen: dict[str, Any] = {}
     tasks: list[asyncio.Task[None]] = []
-    rung, ended = asyncio.Event(), asyncio.Event()
+    rung, met, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async with MeteredPeer(api_key=KEY, url="ws://127.0.0.1:9292") as peer:
 
@@ -45,21 +46,24 @@ async def main() -> None:
                         ended.set()
 
         def joined(event: PeerJoined) -> None:
-            event.peer.on(Track, lambda e: tasks.append(asyncio.create_task(first_frame(e.track, seen))))
+            event.peer.on(Track, track)
+
+        def track(event: Track) -> None:
+            tasks.append(asyncio.create_task(first_frame(event.track, seen)))
+            if len(tasks) == TRACKS:
+                met.set()
 
         peer.on(Data, data)
         peer.on(PeerJoined, joined)
         await peer.join("home/front-door")
-        READY.touch()
+        await asyncio.to_thread(READY.touch)
         async with asyncio.timeout(DEADLINE_S):
             await rung.wait()
             await peer.send_to(seen["node"], {"type": "call.answer", "call": seen["call"]})
-            while not {"video", "audio"} <= set(seen):
-                await asyncio.sleep(0.05)
+            await met.wait()
+            await asyncio.gather(*tasks)
             await peer.send_to(seen["node"], {"type": "call.hangup", "call": seen["call"]})
             await ended.wait()
-        for task in tasks:
-            task.cancel()
     seen["at"] = time.time()
     print(json.dumps(seen))
 

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, "/usr/lib/edge-node")
-from edge_node.update.health import is_online  # noqa: E402
-from edge_node.update.world import SOCKET, Systemd  # noqa: E402
+from edge_node.update.health import is_online
+from edge_node.update.world import SOCKET, Systemd
 
 
 def end(*_: object) -> None:
