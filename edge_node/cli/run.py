@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from edge_node.aio.tasks import cancel_and_wait
 from edge_node.cli.common import default_config
 from edge_node.errors import SettingsError, UsageError
-from edge_node.host import journal
+from edge_node.host import journal, memory
 from edge_node.host.systemd import SystemdWatchdog
 from edge_node.node.control import server_path
 from edge_node.node.start import NORMAL, Start
@@ -32,6 +33,7 @@ TOLD_UPDATE = "told-update"
 
 def main(args: argparse.Namespace) -> int:
     """The daemon, until SIGTERM or SIGINT. Raises SettingsError when the settings are wrong."""
+    memory.keep_little()
     path = args.config or default_config()
     manager = SystemdWatchdog()
     try:
@@ -62,7 +64,11 @@ async def _serve(settings: Settings, path: Path, manager: SystemdWatchdog, socke
     service = Service(settings, build=build, reload=reload, manager=manager, socket=socket_path(socket))
     if start.safe_mode is not None:
         asyncio.get_running_loop().call_later(SAFE_MODE_S, service.stop)
-    await service.run()
+    spare = asyncio.create_task(memory.give_back_for_ever(), name="memory")
+    try:
+        await service.run()
+    finally:
+        await cancel_and_wait(spare)
 
 
 def slots_root(prefix: Path) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from edge_node.node.supervisor import Part, Report
 log = logging.getLogger(__name__)
 
 MARKER = "privacy-is-on"
+TRY_AGAIN_S = 30.0
+"""A disk that was full or read-only may take it now."""
 CAPTURES = frozenset({"camera", "microphone"})
 """The parts that see or hear."""
 
@@ -54,16 +57,19 @@ class Privacy:
             await self._changed.wait()
 
     async def run(self, report: Report) -> None:
-        """The part that remembers; a state that cannot be written degrades it and is tried again at the next change."""
+        """The part that remembers; a state that cannot be written degrades it and is tried again."""
         while True:
-            on, changed = self.on, self._changed
+            on, changed, wait_s = self.on, self._changed, None
             try:
                 await asyncio.to_thread(self._remember, on)
             except OSError as err:
                 report.down(f"its state is forgotten at a restart ({err.strerror}): make {self._marker} writable")
+                wait_s = TRY_AGAIN_S
             else:
                 report.up()
-            await changed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await changed.wait()
 
     def _remember(self, on: bool) -> None:
         if self._marker is None or on is self._marker.exists():

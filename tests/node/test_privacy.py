@@ -10,6 +10,7 @@ import pytest
 from edge_node.call.indicator import Indicator
 from edge_node.errors import RetryLater, SourceLost, UsageError
 from edge_node.node import node as node_module
+from edge_node.node import privacy as privacy_module
 from edge_node.node.privacy import MARKER, Privacy, shut_while_private
 from edge_node.node.service import Service
 from edge_node.node.status import status_line
@@ -118,3 +119,18 @@ async def test_the_command_says_what_is() -> None:
         assert "work" in (await service.command("privacy", {"state": "off"}))["result"]
         with pytest.raises(UsageError):
             await service.command("privacy", {"state": "perhaps"})
+
+
+async def test_what_a_disk_does_not_take_now_it_gets_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(privacy_module, "TRY_AGAIN_S", 0.02)
+    state = tmp_path / "state"
+    state.write_text("a file where a directory has to be")
+    privacy = Privacy(state)
+    privacy.set_muted(True)
+    supervisor = Supervisor([Part("privacy", privacy.run)], ManualClock())
+    supervisor.start()
+    await eventually(lambda: any("forgotten at a restart" in reason for reason in supervisor.degraded()))
+    state.unlink()
+    await eventually(lambda: not supervisor.degraded())
+    assert Privacy(state).on
+    await supervisor.stop()

@@ -91,9 +91,10 @@ class Site:
         self.camera = await Child.module("tests.support.rtsp_server", *words).start()
         await self.camera.line("ready", timeout_s=60)
 
-    async def start_node(self) -> None:
+    async def start_node(self, **env: str) -> None:
+        """`env` comes on top of the lab's."""
         words = ("run", "--config", str(self.config), "--socket", str(self.socket))
-        self.node = await Child.edge_node(*words, env=self.lab.env).start()
+        self.node = await Child.edge_node(*words, env={**self.lab.env, **env}).start()
 
     async def start(self) -> None:
         await asyncio.gather(self.start_hub(), self.start_camera())
