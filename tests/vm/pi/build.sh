@@ -80,7 +80,7 @@ unshare --net --mount --pid --fork chroot "$root" /usr/bin/env -i PATH=/usr/sbin
         mount -t tmpfs tmpfs /dev/shm 2>/dev/null || true
         dpkg -i /tmp/release/edge-node_*_all.deb
         python3 -m zipfile -e /tmp/release/lgpio-*.whl /usr/local/lib/python3.13/dist-packages
-        systemctl --quiet enable systemd-networkd virtual-pi virtual-pi-agent edge-node edge-node-settle
+        systemctl --quiet enable systemd-networkd virtual-pi virtual-pi-agent edge-node edge-node-settle edge-node-firstboot
         systemctl --quiet mask e2scrub_reap ldconfig systemd-journal-catalog-update systemd-hwdb-update apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer
         rm -rf /tmp/release' >"$work/log" 2>&1 || { cat "$work/log" >&2; complain "the release was not installed"; }
 [ -x "$root/opt/edge-node/current/venv/bin/edge-node" ] || { cat "$work/log" >&2; complain "no slot was filled"; }

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -178,12 +178,12 @@ class Machine:
         self._agent = None
 
 
-async def boot_card(path: Path, files: dict[str, str]) -> Path:
+async def boot_card(path: Path, files: Mapping[str, str | bytes]) -> Path:
     """An image of a boot partition with these files."""
     await _run("mkfs.vfat", "-C", "-n", "bootfs", str(path), "65536")
-    for name, text in files.items():
+    for name, given in files.items():
         content = path.with_suffix(".content")
-        content.write_text(text)
+        content.write_bytes(given.encode() if isinstance(given, str) else given)
         if "/" in name:
             await _run("mmd", "-i", str(path), "-D", "s", f"::{name.rpartition('/')[0]}")
         await _run("mcopy", "-i", str(path), str(content), f"::{name}")
