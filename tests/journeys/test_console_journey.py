@@ -42,14 +42,9 @@ async def until_calm(page: Console, *, alone: bool = True) -> None:
         await page.until("document.getElementById('who').textContent === 'Only you are here'")
 
 
-async def press(page: Console) -> None:
-    await page.item("sim-press-call").click()
-    await page.until_state("ringing")
-
-
 async def talk(page: Console) -> None:
     """Rings, and answers with the mouse."""
-    await press(page)
+    await page.ring()
     await page.item("answer").click()
     await page.until("document.documentElement.dataset.phase === 'active'")
 
@@ -78,7 +73,7 @@ async def test_press_be_seen_talk_open_the_door(simulation: Simulation, browser:
         await page.until("Number(document.querySelector('[data-testid=telemetry-fps]')?.textContent) > 5", 40)
         await page.shoot("idle")
 
-        await press(page)
+        await page.ring()
         assert await page.item("ring-banner").is_visible()
         await page.shoot("ringing")
         assert await page.ask("document.getElementById('video').muted")
@@ -155,7 +150,7 @@ async def test_answered_elsewhere(simulation: Simulation, browser: Browser) -> N
         await until_calm(anna, alone=False)
         await until_calm(ben, alone=False)
         await ben.until("document.getElementById('who').textContent.includes('Anna')")
-        await press(anna)
+        await anna.ring()
         await ben.until_state("ringing")
         await ben.shoot("phone-ringing")
         await anna.item("answer").click()
@@ -170,7 +165,7 @@ async def test_answered_elsewhere(simulation: Simulation, browser: Browser) -> N
 async def test_declining_ends_it_when_nobody_else_is_rung(simulation: Simulation, browser: Browser) -> None:
     async with console(browser, simulation.url) as page:
         await until_calm(page)
-        await press(page)
+        await page.ring()
         mark = simulation.mark
         await page.item("decline").click()
         await page.until_state("idle")
@@ -195,7 +190,7 @@ async def test_by_keyboard(simulation: Simulation, browser: Browser) -> None:
         assert await page.state() == "in-call", "Escape first takes back the door"
         await page.page.keyboard.press("Escape")
         await page.until_state("idle")
-        await press(page)
+        await page.ring()
         await page.page.keyboard.press("Escape")
         await page.until_state("idle")
 

@@ -54,8 +54,7 @@ async def test_every_state_can_be_read(
         await until_whole(page)
         assert await faults(page) == {}
         await page.shoot(f"{label}-idle")
-        await page.item("sim-press-call").click()
-        await page.until_state("ringing")
+        await page.ring()
         await page.ask("scrollTo(0, 0)")
         assert await faults(page) == {}
         await page.shoot(f"{label}-ringing")
@@ -83,8 +82,7 @@ async def test_no_width_breaks_it(simulation: Simulation, browser: Browser, widt
 async def test_what_a_thumb_must_hit_is_large(simulation: Simulation, browser: Browser) -> None:
     async with console(browser, simulation.url, size=(320, 640)) as page:
         await until_whole(page)
-        await page.item("sim-press-call").click()
-        await page.until_state("ringing")
+        await page.ring()
         for testid in ("answer", "decline", "open-door"):
             box = await page.item(testid).bounding_box()
             assert box is not None and min(box["width"], box["height"]) >= MIN_TARGET_PX
@@ -120,7 +118,7 @@ async def test_a_screen_reader_is_told(simulation: Simulation, browser: Browser)
         await until_whole(page)
         assert await page.text("who") != ""
         await page.until("document.title === 'Front door'")
-        await page.item("sim-press-call").click()
+        await page.ring()
         await page.until("document.title === 'Ringing: Front door'")
         await page.item("decline").click()
         await page.until("document.title === 'Front door'")

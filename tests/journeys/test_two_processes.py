@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.pulse, pytest.mark.timeout(400)]
 MIC_HZ = 600.0
 VOICE_HZ = 880.0
 SECONDS = 10
-MIN_FPS = 20.0
+MIN_FPS = 15.0
 """Of 30, seen by a viewer that decodes in Python on the same machine; how fast it is says tests/bench."""
 
 
@@ -92,7 +92,7 @@ async def ten_good_seconds(events: list[Event]) -> None:
         whole = all((e["width"], e["height"]) == (1280, 720) for e in video)
         return whole and len(right) >= SECONDS - 2 and float(np.mean([e["fps"] for e in video])) >= MIN_FPS
 
-    await eventually(lambda: good() if len(events) > 2 * SECONDS else False, 90, 0.1)
+    await eventually(lambda: good() if len(events) > 2 * SECONDS else False, 150, 0.1)
 
 
 async def eventually_heard(lab: PulseLab) -> None:
