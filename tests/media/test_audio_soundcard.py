@@ -148,10 +148,10 @@ def test_a_stream_that_lags_is_started_anew_until_it_stops() -> None:
 
 @pytest.mark.pulse
 async def test_a_card_whose_process_was_held_up_is_live_again() -> None:
-    """After 0.6 s without a callback, 0.5 s of sound would wait for ever: the stream is started anew."""
+    """After 0.6 s without a callback, 0.5 s of sound would wait for ever where playing sets the pace."""
     with pulse_lab() as lab:
         worker = ("env", *(f"{k}={v}" for k, v in lab.env.items() if os.environ.get(k) != v), *soundcard.WORKER)
-        device = soundcard.SoundDevice("input", "mic", worker=worker)
+        device = soundcard.SoundDevice("duplex", "mic", "speaker", worker=worker)
         try:
             await asyncio.to_thread(device.open)
             for _ in range(50):
