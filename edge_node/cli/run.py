@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 from edge_node.aio.tasks import cancel_and_wait
@@ -51,6 +51,7 @@ def main(args: argparse.Namespace) -> int:
 
 async def _serve(settings: Settings, path: Path, manager: SystemdWatchdog, socket: Path | None) -> None:
     from edge_node.node.build import build_node
+    from edge_node.node.node import Node
     from edge_node.node.service import Service
 
     def reload() -> Settings:
@@ -60,7 +61,13 @@ async def _serve(settings: Settings, path: Path, manager: SystemdWatchdog, socke
 
     root = slots_root(Path(sys.prefix))
     start = NORMAL if root is None else how_it_starts(root, os.environ)
-    build = partial(build_node, start=start)
+
+    def build(settings: Settings) -> Node:
+        nonlocal start
+        node = build_node(settings, start)
+        start = replace(start, update=None)  # a reload is no start: it was told
+        return node
+
     service = Service(settings, build=build, reload=reload, manager=manager, socket=socket_path(socket))
     if start.safe_mode is not None:
         asyncio.get_running_loop().call_later(SAFE_MODE_S, service.stop)
@@ -87,10 +94,15 @@ def how_it_starts(root: Path, env: Mapping[str, str]) -> Start:
             "or by: systemctl restart edge-node"
         )
         log.error("safe mode after %d failures in a row", failures, extra={"event": "service.safe_mode"})
-    return Start(safe_mode, _failed_update(root, env))
+    update = _last_update(root, env)
+    if update is None:
+        return Start(safe_mode)
+    sentence, good = update
+    return Start(safe_mode, None if good else sentence, sentence)
 
 
-def _failed_update(root: Path, env: Mapping[str, str]) -> str | None:
+def _last_update(root: Path, env: Mapping[str, str]) -> tuple[str, bool] | None:
+    """What became of it, whether it was kept; None when that was told already."""
     history = Slots(root, this_python()).history()
     folder = env.get("STATE_DIRECTORY", "").split(":")[0]
     if not history or not folder:
@@ -105,7 +117,7 @@ def _failed_update(root: Path, env: Mapping[str, str]) -> str | None:
     good = last["outcome"] == "accepted"
     sentence = f"{last['version']} {last['outcome']}" + (f": {last['reason']}" if last["reason"] else "")
     log.log(logging.INFO if good else logging.WARNING, "update: %s", sentence, extra={"event": "update.outcome"})
-    return None if good else sentence
+    return sentence, good
 
 
 def socket_path(given: Path | None) -> Path | None:

@@ -32,7 +32,7 @@ REQUEST_DEADLINE_S = 3.0
 REFUSED_WAIT_S = 60.0
 """What the hub refused it will refuse again: asking more often only fills two logs."""
 MAX_ANSWER_BYTES = 64 * 1024
-_NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID, verify(1)
+_NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED, verify(1)
 
 
 class Refused(RetryLater):
@@ -243,6 +243,8 @@ def _why(err: Exception) -> str:
     reason = getattr(err, "reason", err)
     if isinstance(reason, ssl.SSLCertVerificationError) and reason.verify_code == _NOT_YET_VALID:
         return "its certificate is not valid yet, which means that this device's clock is behind: wait for time sync"
+    if isinstance(reason, ssl.SSLCertVerificationError) and reason.verify_code == _EXPIRED:
+        return "its certificate has expired, or this device's clock is ahead: check the date, then the hub"
     if isinstance(reason, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({reason.verify_message}): check channel.ca_file"
     return f"{reason}: check the network and channel.url"

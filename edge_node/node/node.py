@@ -267,6 +267,8 @@ class Node:
                 "rss_mb": probe.rss_mb(),
                 "restarts": self.supervisor.restarts,
                 "degraded": self._degraded(),
+                # The first sample waits for the network like any other: so it is told once, and surely.
+                "update": self._pieces.start.update if seq == 0 else None,
             },
         )
 
@@ -288,6 +290,7 @@ class Node:
             },
             "degraded": self._degraded(),
             "safe_mode": self._pieces.start.safe_mode,
+            "update": self._pieces.start.update,
         }
 
     def _degraded(self) -> list[str]:

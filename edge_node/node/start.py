@@ -11,11 +11,12 @@ from edge_node.settings import Settings
 class Start:
     """`safe_mode` says why the node starts without media, panel and channel; `failed_update` why one was taken back.
 
-    Both are for people; None: all is well.
+    `update` is what became of the last update, for the first start after it. All are for people; None: all is well.
     """
 
     safe_mode: str | None = None
     failed_update: str | None = None
+    update: str | None = None
 
     def degraded(self) -> list[str]:
         """One sentence for each, as of a part that is not well."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from edge_node.realtime.logger import hide_secrets
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
 BROKEN = 1006  # RFC 6455 section 7.4.1: closed without a close frame
+NOT_YET_VALID, EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED, verify(1)
 # At level DEBUG the library logs the request line, which holds the key, as well as every frame.
 _library_log = hide_secrets(logging.getLogger(__name__))
 
@@ -67,6 +69,15 @@ def trust(ca_file: Path | None) -> Connect:
     return connect_trusting
 
 
+def certificate_problem(err: ssl.SSLCertVerificationError, wall: float) -> str:
+    """Why a server's certificate was refused; `wall` is this machine's unix time, which may be what is wrong."""
+    if err.verify_code in (NOT_YET_VALID, EXPIRED):
+        what = "is not valid yet" if err.verify_code == NOT_YET_VALID else "has expired"
+        today = time.strftime("%Y-%m-%d", time.gmtime(wall))
+        return f"the server's certificate {what}: the clock says {today}; if that is wrong, wait for time sync"
+    return f"the server's certificate is not trusted ({err.verify_message}): check channel.ca_file"
+
+
 async def connect(url: str, context: ssl.SSLContext | None = None) -> WebSocketWire:
     """ports.Connect: opens a socket. Raises WireClosed; its code is the HTTP status when the upgrade was refused."""
     trusted: dict[str, Any] = {} if context is None else {"ssl": context}  # ssl=None would mean: no TLS
@@ -83,6 +94,8 @@ async def connect(url: str, context: ssl.SSLContext | None = None) -> WebSocketW
         )
     except InvalidStatus as err:
         raise WireClosed(err.response.status_code, "the upgrade was refused") from None
+    except ssl.SSLCertVerificationError as err:
+        raise WireClosed(BROKEN, certificate_problem(err, time.time())) from None
     except (OSError, InvalidHandshake, TimeoutError) as err:
         # The address holds the key and some of these texts hold the address: the type has to do.
         raise WireClosed(BROKEN, f"no connection ({type(err).__name__})") from None

@@ -92,12 +92,13 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The daemon; `restarts` of its parts since the start."""
+    """The daemon; `restarts` of its parts since the start; `update` what became of the last one, told once."""
 
     version: str | None = None
     rss_mb: float | None = None
     restarts: int | None = None
     degraded: tuple[str, ...] | None = None
+    update: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

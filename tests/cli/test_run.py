@@ -121,6 +121,12 @@ def test_what_became_of_an_update_is_told_once(tmp_path: Path, caplog: pytest.Lo
     assert told("1", "accepted", None) is None and not caplog.text
     assert told("2", "taken back", "it does not answer") == "1.1.0 taken back: it does not answer"
     assert "update: 1.1.0 taken back: it does not answer" in caplog.text
+    write_json(
+        tmp_path / "state/history",
+        {"updates": [{"id": "4", "version": "1.2.0", "outcome": "accepted", "reason": None}]},
+    )
+    assert run.how_it_starts(tmp_path, env).update == "1.2.0 accepted"
+    assert run.how_it_starts(tmp_path, env).update is None
     (tmp_path / run.TOLD_UPDATE).unlink()
     (tmp_path / run.TOLD_UPDATE).mkdir()
     assert told("3", "taken back", "late") == "1.1.0 taken back: late" and "cannot be written" in caplog.text

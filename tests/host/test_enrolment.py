@@ -146,6 +146,8 @@ def test_answers_and_failures_in_words() -> None:
     early = ssl.SSLCertVerificationError(1, "x")
     early.verify_code = 9
     assert "clock is behind" in enrolment._why(urllib.error.URLError(early))
+    early.verify_code = 10
+    assert "clock is ahead" in enrolment._why(urllib.error.URLError(early))
 
 
 def test_only_the_daemon_uses_the_identity() -> None:

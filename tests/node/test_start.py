@@ -49,8 +49,9 @@ async def test_a_node_in_safe_mode_is_telemetry_alone() -> None:
 
 async def test_a_normal_node_says_what_became_of_an_update() -> None:
     why = "1.1.0 taken back: it does not answer"
-    node = build_node(settings(), Start(failed_update=why))
+    node = build_node(settings(), Start(failed_update=why, update=why))
     try:
+        assert [node.sample(seq).service.update for seq in (0, 1)] == [why, None] and node.status()["update"] == why
         assert "channel" in node.supervisor.health
         assert node.status()["degraded"] == [f"update: {why}"] and node.status()["safe_mode"] is None
     finally:

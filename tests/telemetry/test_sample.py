@@ -57,7 +57,7 @@ CONTRACT = {
         "device_ms",
     },
     "call": {"state", "call"},
-    "service": {"version", "rss_mb", "restarts", "degraded"},
+    "service": {"version", "rss_mb", "restarts", "degraded", "update"},
 }
 FULL: dict[str, Any] = {
     "host": {
