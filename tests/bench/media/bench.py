@@ -69,7 +69,7 @@ class Table:
 
     def cpu(self, name: str, viewers: int) -> float:
         """Median CPU in ms per second of media; saturated publishers pay for what they delivered only."""
-        return median([w.cpu_ms * FPS / max(w.fps, 1.0) for w in self._windows(name, viewers)])
+        return median([w.per_media_s for w in self._windows(name, viewers)])
 
     def _windows(self, name: str, viewers: int) -> list[Measured]:
         return self._results.windows[name, min(viewers, self._sizes.most)]
@@ -78,7 +78,7 @@ class Table:
         """CPU of each viewer above `least`: the median over the turns of what each turn says."""
         least, most = min(least, self._sizes.most), min(most, self._sizes.most)
         turns = zip(self._windows(name, least), self._windows(name, most), strict=True)
-        return median([(b.cpu_ms - a.cpu_ms) / max(1, most - least) for a, b in turns])
+        return median([(b.per_media_s - a.per_media_s) / max(1, most - least) for a, b in turns])
 
     def tell(self) -> None:
         """Every median, with what shows that it is one of a healthy stream."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from edge_node.realtime import aiortc_hooks
 from tests.bench.media.janus import running_janus
+from tests.bench.media.publisher import FPS
 from tests.support.process import Child, rss_mb
 
 READY_S = 30.0
@@ -100,6 +101,11 @@ class Measured:
     fps: float
     kbps: float
     gaps: int
+
+    @property
+    def per_media_s(self) -> float:
+        """CPU in ms for as many pictures to each viewer as one second has."""
+        return self.cpu_ms * FPS / max(self.fps, 1.0)
 
 
 @dataclass(slots=True)

@@ -63,16 +63,28 @@ def stamp(frame: av.VideoFrame, index: int, at: float) -> None:
 
 
 async def every_picture(on_picture: OnPicture) -> None:
-    """Calls it FPS times a second."""
+    """Calls it FPS times a second, straight from the loop: a camera's packets wake no task either."""
     loop = asyncio.get_running_loop()
-    began = loop.time()
-    count = 0
-    while True:
-        on_picture(count, time.monotonic())
-        count += 1
-        if loop.time() - began - count / FPS > 1:  # the machine stood still
-            began = loop.time() - count / FPS
-        await asyncio.sleep(began + count / FPS - loop.time())
+    failed: asyncio.Future[None] = loop.create_future()
+    count, due = 0, loop.time()
+    timer: asyncio.TimerHandle | None = None
+
+    def tick() -> None:
+        nonlocal count, due, timer
+        try:
+            on_picture(count, time.monotonic())
+        except Exception as err:
+            failed.set_exception(err)
+            return
+        count, due = count + 1, max(due + 1 / FPS, loop.time() - 1)
+        timer = loop.call_at(due, tick)
+
+    tick()
+    try:
+        await failed
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 class RawTrack(MediaStreamTrack):
