@@ -47,8 +47,6 @@ class NodeOutputs:
         describe: Callable[[], Mapping[str, Any]],
         clock: Clock,
         muted: bool = False,
-        picture: Callable[[], Awaitable[Mapping[str, Any]]] | None = None,
-        door_guard: Callable[[], None] = lambda: None,
     ) -> None:
         self._panel = panel
         self._doors = dict(doors)
@@ -57,13 +55,13 @@ class NodeOutputs:
         self._gates = list(gates)
         self._allow_audio = allow_audio
         self._describe = describe
-        self._picture = picture
+        self._picture: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
         self._on_ring: list[Callable[[], None]] = []
         self._rung: str | None = None
         self._clock = clock
         self._status_led = status_led(leds)
         self._privacy_led = PRIVACY_LED if PRIVACY_LED in leds else None
-        self._door_guard = door_guard
+        self._door_guard: Callable[[], None] = lambda: None
         self._shown: dict[str, str] = {}
         self._facts = (False, False, 0)
         self._phase = Phase.IDLE
@@ -75,6 +73,14 @@ class NodeOutputs:
         for gate in self._gates:
             gate.set_muted(muted)
         self._show_privacy()
+
+    def show_pictures(self, picture: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
+        """Who gives a picture to those on the channel who ask for one."""
+        self._picture = picture
+
+    def guard_doors(self, guard: Callable[[], None]) -> None:
+        """`guard` raises EdgeNodeError when no door may open now."""
+        self._door_guard = guard
 
     def on_call(self, observer: Callable[[CallView], None]) -> None:
         self._observers.append(observer)

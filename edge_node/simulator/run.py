@@ -24,7 +24,8 @@ from edge_node.hub.config import DEFAULT_PORT, hub_config
 from edge_node.hub.server import Hub
 from edge_node.media.microphone import ToneMicrophone
 from edge_node.media.speaker import NullSpeaker
-from edge_node.node.build import Devices, assemble, real_devices
+from edge_node.node.build import assemble
+from edge_node.node.machinery import Devices, real_devices
 from edge_node.node.node import Node
 from edge_node.settings import Settings, load
 from edge_node.simulator.bus import Event, EventBus

@@ -15,7 +15,7 @@ from edge_node.cli.parser import build_parser
 from edge_node.devices.cards import known_cards, pins_of_card, present_cards, recognised, taken_pins
 from edge_node.devices.gpiochip import HEADER_LABELS
 from edge_node.errors import SettingsError
-from edge_node.node.build import wiring
+from edge_node.node.machinery import wiring
 from edge_node.settings import from_dict
 from tests.support.fake_root import PI_4, PI_5, lay_out
 

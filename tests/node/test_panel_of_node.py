@@ -14,7 +14,8 @@ from edge_node.devices.panel import GpioPanel
 from edge_node.devices.world import PanelWorld
 from edge_node.errors import UsageError
 from edge_node.host.probes import LinuxProbe
-from edge_node.node.build import Devices, assemble, wiring
+from edge_node.node.build import assemble
+from edge_node.node.machinery import Devices, wiring
 from edge_node.node.node import Node
 from edge_node.settings import from_dict
 from tests.support.door_node import SETTINGS, no_network

@@ -12,7 +12,7 @@ from edge_node.media.audio_publication import AudioPublication
 from edge_node.media.echo.control import EchoControl
 from edge_node.media.playback import Playback
 from edge_node.media.sound_pair import PairMicrophone, PairSpeaker, SoundPair
-from edge_node.node.build import Devices, real_devices
+from edge_node.node.machinery import Devices, real_devices
 from edge_node.node.readings import MediaReadings
 from edge_node.settings import from_dict
 from edge_node.telemetry.sample import Audio

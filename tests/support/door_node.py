@@ -15,7 +15,8 @@ from edge_node.dsp.pcm import Pcm
 from edge_node.host.probes import LinuxProbe
 from edge_node.media.microphone import ToneMicrophone
 from edge_node.media.pattern import PatternSource
-from edge_node.node.build import Devices, assemble, wiring
+from edge_node.node.build import assemble
+from edge_node.node.machinery import Devices, wiring
 from edge_node.node.node import Node
 from edge_node.ports import Demand, VideoSink, WireClosed
 from edge_node.settings import Settings, from_dict

@@ -18,7 +18,8 @@ from typing import Any
 from edge_node.errors import EdgeNodeError
 from edge_node.host.enrolment import device_key
 from edge_node.host.probes import LinuxProbe
-from edge_node.node.build import Devices, assemble
+from edge_node.node.build import assemble
+from edge_node.node.machinery import Devices
 from edge_node.node.node import Node
 from edge_node.node.privacy import MARKER, TRY_AGAIN_S
 from edge_node.node.service import Service
