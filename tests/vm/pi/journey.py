@@ -26,7 +26,8 @@ from tests.vm.pi.machine import Machine, boot_card
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 
 KEPT = Path(os.environ.get("EDGE_NODE_VM_OUT", "test-output/vm"))
-PICTURES = 20
+PICTURES = 40
+MAIN_PID = f"systemctl show {UNIT} --property=MainPID --value"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -76,8 +77,11 @@ async def test_01_first_boot(machine: Machine) -> None:
     assert await machine.shell("find /boot/firmware -type f") == "", "nothing is left on the card"
 
 
-async def test_02_the_led_shows_online(machine: Machine) -> None:
+async def test_02_the_led_shows_online(machine: Machine, record_property: Callable[[str, object], None]) -> None:
     """Alone on the channel it lights up for 0.1 s of 3; offline it would be half of the time, degraded a fifth."""
+    idle = int(await machine.shell(f"awk '/^VmRSS/ {{print $2}}' /proc/$({MAIN_PID})/status")) * 1024 / 1e6
+    record_property("rss_mb_without_viewer", round(idle, 1))
+    print(f"\nresident memory without a viewer {idle:.1f} MB")
     assert 1 <= await lit_percent(machine) <= 10, await machine.shell(
         f"systemctl status {UNIT} --no-pager", check=False
     )
@@ -142,12 +146,12 @@ async def test_08_telemetry(hub: Hub, machine: Machine, record_property: Callabl
     sample = json.loads(json.dumps(samples[-1]))
     assert (sample["node"], sample["video"]["source"], sample["service"]["degraded"]) == ("front-door", "v4l2", [])
     record_property("rss_mb", sample["service"]["rss_mb"])
-    print(f"\nresident memory {sample['service']['rss_mb']} MB")
+    print(f"\nresident memory with a viewer {sample['service']['rss_mb']} MB")
 
 
 async def test_09_a_frozen_process_is_replaced(machine: Machine) -> None:
     """By the unit's own watchdog of 30 seconds."""
-    frozen = (await machine.shell(f"systemctl show {UNIT} --property=MainPID --value")).strip()
+    frozen = (await machine.shell(MAIN_PID)).strip()
     await machine.shell(f"kill -{signal.SIGSTOP:d} {frozen}")
     await machine.eventually(f"systemctl show {UNIT} --property=NRestarts --value", lambda said: said == "1", 120)
     assert "Watchdog timeout" in await machine.shell(f"journalctl --no-pager --unit={UNIT}")
@@ -155,14 +159,14 @@ async def test_09_a_frozen_process_is_replaced(machine: Machine) -> None:
 
 
 async def test_10_the_network_is_cut_and_returns(machine: Machine, resident: Resident) -> None:
-    pid = await machine.shell(f"systemctl show {UNIT} --property=MainPID --value")
+    pid = await machine.shell(MAIN_PID)
     await machine.cable(plugged=False)
     ask = f"systemctl show {UNIT} --property=StatusText --value"
     await machine.eventually(ask, lambda said: f"on {house.CHANNEL}" not in said, 180)
     assert 35 <= await lit_percent(machine) <= 65, "it blinks while it is offline"
     await machine.cable(plugged=True)
     await online(machine)
-    assert await machine.shell(f"systemctl show {UNIT} --property=MainPID --value") == pid, "the same process"
+    assert await machine.shell(MAIN_PID) == pid, "the same process"
     await still_rings(machine, resident)
 
 

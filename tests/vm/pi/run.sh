@@ -10,4 +10,4 @@ here=$(cd "$(dirname "$0")" && pwd)
 bash "$here/build.sh" "$@"
 cd "$here/../../.."
 mkdir -p test-output/vm
-.venv/bin/pytest -v --exitfirst --junitxml=test-output/vm/journey.xml tests/vm/pi/journey.py
+.venv/bin/pytest -v --exitfirst -o junit_family=xunit1 --junitxml=test-output/vm/journey.xml tests/vm/pi/journey.py
