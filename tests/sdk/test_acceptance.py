@@ -114,7 +114,8 @@ async def test_d01_twenty_swaps_and_no_dead_sender(repeat: int) -> None:
         await sender.join(room)
         await receiver.join(room)
         await tone_arrives(await watcher.track("audio"), 300)
-        tracks = 1
+        tracks, resets = 1, list[Any]()
+        receiver.remote_peers[0].on(ConnectionReset, resets.append)
         for swap in range(20):
             new, began = Tone(400 + 100 * (swap % 8)), time.monotonic()
             if swap % 3 == 0:
@@ -127,7 +128,16 @@ async def test_d01_twenty_swaps_and_no_dead_sender(repeat: int) -> None:
                 sender.add_track(new, stream, {"swap": swap})
                 tracks += 1
             current = new
-            await tone_arrives(await watcher.track("audio", tracks - 1), 400 + 100 * (swap % 8))
+            while True:
+                newest = await watcher.track("audio", tracks - 1)
+                try:
+                    await tone_arrives(newest, 400 + 100 * (swap % 8))
+                    break
+                except MediaStreamError:
+                    # On a machine that stands still for seconds a connection is built anew: each track comes again.
+                    before = tracks
+                    await eventually(lambda: resets and len(watcher.tracks) > before, LIMIT_S)  # noqa: B023
+                    tracks = len(watcher.tracks)
             note(f"D1: swap to 100 ms of the new sound, {name_of(order)}, ms", (time.monotonic() - began) * 1000)
         assert len(watcher.tracks) == tracks
         await sender.close()
