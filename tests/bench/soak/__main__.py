@@ -40,7 +40,12 @@ def tell(report: Report, found: Findings, disk: Disk, resident: Resident, hours:
     report.judge("online, of the time it can be", 100 * found.online_s / max(found.possible_s, 1), "%", at_least=100)
     report.add("starts of the node", found.starts, "", "power cuts")
     report.add("starts of its parts after a fault", found.restarts)
-    report.add("presses", found.presses, "", f"{resident.answered} answered, {resident.opened} doors opened, {resident.refused} refused")
+    report.add(
+        "presses",
+        found.presses,
+        "",
+        f"{resident.answered} answered, {resident.opened} doors opened, {resident.refused} refused",
+    )
     report.add("telemetry", resident.samples, "samples", f"{resident.late} late; at most {found.deepest} waited")
     report.add("journal", found.lines / hours, "lines/h", f"{found.line_bytes / hours / 1e3:.1f} kB/h")
     report.add("written to the card", disk.written_bytes / hours / 1e3, "kB/h")
