@@ -29,6 +29,8 @@ SLIMMER = (
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",
 )
+# Slow boards take their time to find their own card; without a boot partition the node starts all the same.
+BOOT_OPTIONS = "defaults,flush,nofail,umask=0077,x-systemd.device-timeout=10min"
 OVERLAY_WORD = "edge_node.overlay"
 INSTALL = f"""
 dpkg -i /tmp/release/edge-node_*_all.deb
@@ -130,7 +132,7 @@ def _install(root: Path, recipe: Recipe, lgpio: Path) -> None:
     shutil.copy2(lgpio, release)
     shutil.copy2(recipe.bundle, bundles)
     files = recipe.folder / "files"
-    mount = "/var/lib/edge-node-image" if recipe.read_only_root else "/"
+    mount = "/state" if recipe.read_only_root else "/"
     units = root / "etc/systemd/system"
     grow = (files / "edge-node-grow.service").read_text().replace("@MOUNT@", mount)
     (units / "edge-node-grow.service").write_text(grow)
@@ -156,7 +158,7 @@ def in_root(root: Path, script: str) -> str:
 
 
 def _configure(root: Path, recipe: Recipe) -> None:
-    fstab = [f"LABEL={BOOT_LABEL} /boot/firmware vfat defaults,flush,nofail,umask=0077 0 2"]
+    fstab = [f"LABEL={BOOT_LABEL} /boot/firmware vfat {BOOT_OPTIONS} 0 2"]
     if recipe.read_only_root:
         fstab.append(f"LABEL={STATE_LABEL} /state ext4 defaults,noatime,commit=30 0 2")
         fstab += [f"/state/{name} /{name} none bind,x-systemd.requires-mounts-for=/state 0 0" for name in STATE_FOLDERS]
@@ -170,6 +172,9 @@ def _configure(root: Path, recipe: Recipe) -> None:
     # key are in its state.
     (root / "etc/machine-id").write_text("")
     (root / "etc/resolv.conf").unlink(missing_ok=True)
+    # Everything that systemd makes anew after a change of /usr was made: not minutes of ldconfig at the first start.
+    for name in ("etc/.updated", "var/.updated"):
+        (root / name).write_text("")
     overlay = f" {OVERLAY_WORD}" if recipe.read_only_root else ""
     words = f"console=ttyS1,115200 console=tty0 root=LABEL={ROOT_LABEL} {'ro' if recipe.read_only_root else 'rw'}"
     words += f" fsck.repair=yes net.ifnames=0 cma=64M rootwait panic=10{overlay}"

@@ -22,6 +22,9 @@ else
 fi
 [ -z "$(find /boot/firmware/edge-node -type f 2>/dev/null)" ] && grep -q virtual /etc/edge-node/edge-node.toml &&
     tell "ok the first boot took the settings off the card" || tell "NOT OK first boot"
+grown=$([ -d /state ] && echo /state || echo /)
+[ "$(df --output=size -B1M "$grown" | tail -n 1)" -gt 4096 ] && tell "ok $grown took all of the card" ||
+    tell "NOT OK $(df -h "$grown" | tail -n 1); $(journalctl --no-pager -u edge-node-grow | tail -n 5)"
 findmnt -n -o SOURCE,FSTYPE,SIZE,OPTIONS / | while read -r line; do tell "ok root: $line"; done
 if [ "${1:-}" = call ]; then
     systemctl stop edge-node

@@ -6,6 +6,7 @@
 # kept until --fresh. Settings go onto its boot partition, as provisioning does, a check into its root (check.sh).
 # First on -M virt: the service, our wheels, a call. Then on -M raspi3b, a Pi 3B: until the service is active. QEMU does
 # not run the GPU's firmware: it gets kernel, initial file system and device tree, taken from the image's boot partition.
+# EDGE_NODE_VM_ONLY=virt or raspi3b: that one only.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,6 +21,7 @@ for tool in qemu-system-aarch64 sfdisk debugfs mcopy mmd; do
     command -v "$tool" >/dev/null || [ -x "/usr/sbin/$tool" ] ||
         complain "$tool is missing: apt-get install qemu-system-arm fdisk e2fsprogs mtools"
 done
+[ -x .venv/bin/python ] || bash provisioning/dev.sh setup
 mkdir -p "$out" "$cache/arm64"
 work=$(mktemp -d "$cache/arm64/run.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -39,6 +41,7 @@ fi
 
 card=$work/card.img
 cp --sparse=always "$image" "$card"
+truncate -s 8G "$card"    # a card that is larger than the image; QEMU's raspi3b takes powers of two only
 start() { sfdisk --json "$card" | .venv/bin/python -c "import json, sys
 print(json.load(sys.stdin)['partitiontable']['partitions'][$1]['start'] * 512)"; }
 boot="$card@@$(start 0)" root="$card?offset=$(start 1)"
@@ -85,6 +88,7 @@ failed=0
 boots() {
     local name=$1 deadline=$2 began=$SECONDS console=$out/arm64-$1.txt
     shift 2
+    [[ " ${EDGE_NODE_VM_ONLY:-virt raspi3b} " == *" $name "* ]] || return 0
     echo "arm64: $name"
     timeout "$deadline" qemu-system-aarch64 "$@" -accel tcg,thread=multi -nographic -no-reboot -nodefaults \
         -serial "file:$console" -kernel "$work/boot/vmlinuz-" -initrd "$work/boot/initrd.img-" </dev/null || true

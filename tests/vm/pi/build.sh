@@ -28,7 +28,7 @@ for tool in "${tools[@]}"; do
     command -v "$tool" >/dev/null || complain "$tool is missing: $needed"
 done
 [ "$(id -u)" = 0 ] || complain "making a root file system needs root: run with sudo"
-[ -x .venv/bin/python ] || complain "there is no .venv: run bash provisioning/dev.sh setup first"
+[ -x .venv/bin/python ] || bash provisioning/dev.sh setup >&2
 
 [ "${1:-}" = --fresh ] && rm -rf "$pi"
 mkdir -p "$pi"
