@@ -20,6 +20,7 @@ else
     tell "NOT OK edge-node.service: $(systemctl show edge-node --property=ActiveState,SubState,Result --value | xargs)"
     journalctl --no-pager -u 'edge-node*' | tail -n 40 | sed 's/^/CHECK   /' >/dev/console
 fi
+journalctl --no-pager -o cat -u edge-node | grep 'is degraded' | grep -v channel | tail -n 2 | sed 's/^/CHECK   /' >/dev/console
 [ -z "$(find /boot/firmware/edge-node -type f 2>/dev/null)" ] && grep -q virtual /etc/edge-node/edge-node.toml &&
     tell "ok the first boot took the settings off the card" || tell "NOT OK first boot"
 grown=$([ -d /state ] && echo /state || echo /)
