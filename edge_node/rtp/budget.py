@@ -12,6 +12,8 @@ MAX_RTT_S = 1.0
 MAX_REMEMBERED = 2000
 GRACE_S = 0.2
 GRACE_RTTS = 2.0
+UNKNOWN_RTT_GRACE_S = 0.6
+"""Two round trips of a far path: none has been measured in a connection's first seconds."""
 
 
 def round_trip_s(rtt_s: float | None) -> float:
@@ -25,7 +27,10 @@ def is_wanted(keyframe_age_s: float | None, rtt_s: float | None) -> bool:
     Viewers go on from the keyframe. One that loses the last packet before it learns of that only when it has come, and
     some viewers (aiortc) wait for it all the same.
     """
-    return keyframe_age_s is None or keyframe_age_s <= max(GRACE_S, GRACE_RTTS * round_trip_s(rtt_s))
+    if keyframe_age_s is None:
+        return True
+    grace_s = UNKNOWN_RTT_GRACE_S if rtt_s is None else max(GRACE_S, GRACE_RTTS * round_trip_s(rtt_s))
+    return keyframe_age_s <= grace_s
 
 
 class Budget:

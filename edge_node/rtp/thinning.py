@@ -8,8 +8,11 @@ SHARE = 0.9
 FLOOR_KBPS = 600
 """REMB follows what is received: a share of it alone would spiral down to nothing."""
 DEPTH_S = 0.8
-BEGIN_BELOW, END_ABOVE = 0.7, 1.0
-"""REMB as a share of the stream: it starts at about 0.8 on a path that is wide enough."""
+BEGIN_BELOW, BEGIN_AT_ONCE_BELOW, END_ABOVE = 0.7, 0.55, 0.85
+"""REMB as a share of the stream: on a path that is wide enough it starts at 0.65 (far, lossy) to 0.8, then climbs by
+8 % a second; while pictures are left out it hardly climbs beyond what is sent."""
+PATIENCE_S = 2.0
+"""So long it may stay low before that means anything, unless it is very low."""
 
 
 class Thinner:
@@ -24,6 +27,7 @@ class Thinner:
         self._bytes = 0.0
         self._at = 0.0
         self._skips = False
+        self._low_since: float | None = None
         self.active = False
         self.skipped = 0
 
@@ -42,11 +46,17 @@ class Thinner:
         return self._fits(size, keyframe, now)
 
     def _switch(self, ratio: float, now: float) -> None:
-        if not self.active and ratio < BEGIN_BELOW:
-            self.active = True
+        if self.active:
+            self.active = ratio <= END_ABOVE
+            return
+        if ratio >= BEGIN_BELOW:
+            self._low_since = None
+        elif self._low_since is None:
+            self._low_since = now
+        lasted = self._low_since is not None and now - self._low_since >= PATIENCE_S
+        if ratio < BEGIN_AT_ONCE_BELOW or lasted:
+            self.active, self._low_since = True, None
             self._bytes, self._at = 0.0, now
-        elif self.active and ratio > END_ABOVE:
-            self.active = False
 
     def _fits(self, size: int, keyframe: bool, now: float) -> bool:
         assert self._path_kbps is not None

@@ -62,3 +62,22 @@ def test_it_ends_with_the_next_keyframe_after_the_path_widens() -> None:
     thinner.set_path(4000)
     after = stream(thinner, 2, 8.5)
     assert not thinner.active and len(after) == 60
+
+
+def test_a_low_first_estimate_that_climbs_means_nothing() -> None:
+    """As on a far and lossy path: 0.65 of the stream, then more by the second."""
+    thinner = Thinner()
+    stream(thinner, 3)
+    for second, kbps in enumerate((1330, 1450, 1650)):
+        thinner.set_path(kbps)
+        assert len(stream(thinner, 1, 3.0 + second)) == FPS
+    assert thinner.skipped == 0
+
+
+def test_an_estimate_that_stays_low_is_believed() -> None:
+    thinner = Thinner()
+    stream(thinner, 3)
+    thinner.set_path(1330)
+    assert len(stream(thinner, 2, 3.0)) == 2 * FPS
+    stream(thinner, 2, 5.0)
+    assert thinner.active and thinner.skipped
