@@ -111,7 +111,9 @@ def test_only_build_picks_concrete_edges() -> None:
             parts = name.split(".")
             is_edge = parts[0] == "edge_node" and len(parts) > 1 and parts[1] in edges
             if is_edge and line not in annotations and not any(name.startswith(value) for value in values):
-                raise AssertionError(f"{path}:{line}: only node/build.py or machinery.py picks concrete edges, not {name}")
+                raise AssertionError(
+                    f"{path}:{line}: only node/build.py or machinery.py picks concrete edges, not {name}"
+                )
 
 
 def test_top_level_is_fixed() -> None:
