@@ -57,6 +57,8 @@ install -m 0755 provisioning/deb/edge-node-slots "$root/usr/sbin/edge-node-slots
 install -m 0755 provisioning/deb/edge-node "$root/usr/bin/edge-node"
 install -d "$root/usr/share/edge-node/trust" "$root/usr/share/doc/edge-node" "$root/var/cache/edge-node"
 cp -r --no-preserve=mode hardware "$root/usr/share/edge-node/hardware"
+# The other rules are for one's own cards and cameras: they want numbers put in.
+install -m 0644 -D -t "$root/usr/lib/udev/rules.d" hardware/udev/60-edge-node-gpio.rules
 openssl pkey -in "$key" -pubout -out "$root/usr/share/edge-node/trust/release.pem"
 for file in $(cd systemd && find . -type f -printf '%P\n'); do
   case $file in

@@ -140,9 +140,6 @@ def _install(root: Path, recipe: Recipe, lgpio: Path) -> None:
     shutil.copy(files / "edge-node-grow", root / "usr/sbin/edge-node-grow")
     (root / "usr/sbin/edge-node-grow").chmod(0o755)
     (root / "var/lib/edge-node-image").mkdir()
-    rules = root / "etc/udev/rules.d/60-edge-node-gpio.rules"
-    rules.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(files / "60-edge-node-gpio.rules", rules)
     in_root(root, INSTALL)
     if not (root / "opt/edge-node/current").is_symlink():
         raise EdgeNodeError(f"no slot was filled from {recipe.bundle.name}: is it for aarch64 and Python {PYTHON}?")

@@ -24,7 +24,7 @@ SYSTEM = (
     "/etc/systemd/system/multi-user.target.wants/edge-node.service",
     "/etc/systemd/system/multi-user.target.wants/edge-node-firstboot.service",
     "/usr/local/lib/python3.13/dist-packages/lgpio.py",
-    "/etc/udev/rules.d/60-edge-node-gpio.rules",
+    "/usr/lib/udev/rules.d/60-edge-node-gpio.rules",
 )
 SECRETS = ("/etc/edge-node/edge-node.toml", "/var/lib/edge-node/device.key", "/etc/ssh/ssh_host_ed25519_key")
 """What must not be the same on every card."""

@@ -75,13 +75,13 @@ def test_what_is_wrong_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert Ext4(card, root).text("/etc/hostname") == "edge-node\n"
     assert Ext4(card, root).text("/etc/nothing") == ""
     image_disk.run(
-        ["debugfs", "-w", "-R", "rm /etc/udev/rules.d/60-edge-node-gpio.rules", f"{card}?offset={root.start}"]
+        ["debugfs", "-w", "-R", "rm /usr/lib/udev/rules.d/60-edge-node-gpio.rules", f"{card}?offset={root.start}"]
     )
     image_disk.run(["mdel", "-i", f"{card}@@{boot.start}", "::/bcm2711-rpi-4-b.dtb"])
     assert main(["image", "verify", str(card)]) == 1
     said = capsys.readouterr().out
     assert "NOT OK boot: lacks ['bcm2711-rpi-4-b.dtb']" in said
-    assert "NOT OK root: /etc/udev/rules.d/60-edge-node-gpio.rules" in said
+    assert "NOT OK root: /usr/lib/udev/rules.d/60-edge-node-gpio.rules" in said
     fat = Fat(card, boot)
     fat.fetch("config.txt", tmp_path / "config.txt")
     assert "kernel=vmlinuz-6.1" in (tmp_path / "config.txt").read_text()

@@ -109,6 +109,7 @@ def test_the_debian_package(tmp_path: Path) -> None:
         "/usr/sbin/edge-node-slots", "/usr/bin/edge-node", "/usr/lib/systemd/system/edge-node.service",
         "/usr/lib/edge-node/edge_node/update/slots.py", "/usr/share/edge-node/hardware/boards/pi-5.toml",
         "/usr/share/edge-node/trust/release.pem", "/usr/lib/sysusers.d/edge-node.conf",
+        "/usr/lib/udev/rules.d/60-edge-node-gpio.rules",
         "/usr/lib/sysctl.d/50-edge-node.conf", "/usr/lib/systemd/journald.conf.d/50-edge-node.conf",
         "/usr/share/edge-node/systemd/system.conf.d/50-edge-node-watchdog.conf",
     ):  # fmt: skip
