@@ -12,6 +12,10 @@ HEADROOM = 0.85
 START_SHARE = 0.4
 START_MOST_KBPS = 800
 RAMP_S = 4.0
+# An estimate that falls by a fifth at once has a full queue behind it: only sending less than arrives empties that.
+FALL_SHARE = 0.8
+DRAIN_HEADROOM = 0.6
+DRAIN_S = 1.5
 BEHIND_SHARE = 0.5
 """A viewer whose path carries less than this share of what the next one's does may be left behind."""
 MOST_BEHIND = 3
@@ -75,6 +79,8 @@ class BitrateControl:
         self._floor = floor_kbps
         self._ceiling = ceiling_kbps
         self._path: int | None = None
+        self._falls = False
+        self._drained_at = 0.0
         self._begun_at: float | None = None
 
     def set_limits(self, floor_kbps: int, ceiling_kbps: int) -> None:
@@ -93,6 +99,7 @@ class BitrateControl:
 
     def path_carries(self, kbps: int) -> None:
         """The viewers' paths, as shared_rate() sees them, carry about this much."""
+        self._falls |= self._path is not None and kbps < FALL_SHARE * self._path and kbps < self._ceiling
         self._path = kbps
 
     def target_kbps(self, now: float) -> int:
@@ -101,5 +108,8 @@ class BitrateControl:
         start = min(START_SHARE * self._ceiling, START_MOST_KBPS)
         target = start + (self._ceiling - start) * climbed
         if self._path is not None:
-            target = min(self._path * HEADROOM, self._ceiling)
+            if self._falls:
+                self._falls, self._drained_at = False, now + DRAIN_S
+            share = DRAIN_HEADROOM if now < self._drained_at else HEADROOM
+            target = min(self._path * share, self._ceiling)
         return int(max(self._floor, min(target, self._ceiling)))

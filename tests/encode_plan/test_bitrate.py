@@ -104,3 +104,23 @@ def test_heavy_loss_speaks_before_any_estimate_does() -> None:
     assert estimate.heard(1000, 0.2) == 720
     assert estimate.heard(700, 0.02) == int(720 * RECOVERY)
     assert estimate.heard(700, 1.0) == 0
+
+
+def test_a_path_that_falls_gets_less_until_its_queue_is_empty() -> None:
+    control = BitrateControl(100, 2000)
+    control.path_carries(2400)
+    assert control.target_kbps(10.0) == 2000
+    control.path_carries(1300)
+    assert control.target_kbps(10.2) == 780
+    control.path_carries(1200)  # a little less is no fall
+    assert control.target_kbps(10.4) == 720
+    control.path_carries(800)
+    assert control.target_kbps(11.0) == 480 and control.target_kbps(12.4) == 480
+    assert control.target_kbps(12.6) == 680
+
+
+def test_a_path_that_falls_to_what_is_wide_enough_changes_nothing() -> None:
+    control = BitrateControl(100, 2000)
+    control.path_carries(9000)
+    control.path_carries(3000)
+    assert control.target_kbps(1.0) == 2000
