@@ -22,7 +22,9 @@ def _build(args: argparse.Namespace) -> int:
         raise UsageError("images are made from a checkout: run it there, with .venv/bin/edge-node")
     given = (args.deb or _newest("edge-node_*_all.deb"), args.bundle or _newest("edge-node-*-aarch64-cp313.tar"))
     cache = args.cache or image.CACHE
-    recipe = image.Recipe(CHECKOUT, *given, args.size, args.read_only_root, cache, args.mirror)
+    recipe = image.Recipe(
+        CHECKOUT, *given, args.size, args.read_only_root, cache, args.mirror or image.machine_mirror()
+    )
     began = time.monotonic()
     image.build(args.out, recipe, lambda line: print(line, flush=True))
     taken = args.out.stat()

@@ -284,7 +284,7 @@ def _image(add: Add) -> None:
     build.add_argument("--deb", type=Path, metavar="FILE", help="default: the newest in dist/")
     build.add_argument("--bundle", type=Path, metavar="FILE", help="for aarch64; default: the newest in dist/")
     build.add_argument("--cache", type=Path, metavar="DIR", help="where Debian's part is kept")
-    build.add_argument("--mirror", default="MIRROR", metavar="URL")
+    build.add_argument("--mirror", metavar="URL", help="of Debian (default: this machine's)")
     verify = kinds.add_parser("verify", help="partitions, file systems, contents")
     verify.add_argument("file", type=Path, metavar="FILE")
     verify.add_argument("--json", action="store_true", help="as JSON")

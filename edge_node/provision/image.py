@@ -17,7 +17,6 @@ from edge_node.provision.image_disk import BOOT_LABEL, ROOT_LABEL, STATE_FOLDERS
 
 SUITE = "trixie"
 PYTHON = "3.13"
-MIRROR = "MIRROR"
 CACHE = Path("/var/cache/edge-node-vm/arm64")
 BASE_DEADLINE_S = 7200.0
 """Emulated: 15 minutes on two idle cores, 26 on busy ones."""
@@ -53,7 +52,8 @@ class Recipe:
     size_mib: int
     read_only_root: bool
     cache: Path = CACHE
-    mirror: str = MIRROR
+    mirror: str | None = None
+    """Of Debian; None: this machine's."""
 
     @property
     def folder(self) -> Path:
@@ -105,7 +105,7 @@ def build(out: Path, recipe: Recipe, tell: Tell) -> None:
 
 def _base(recipe: Recipe, tell: Tell) -> Path:
     """Debian alone, kept: nothing in it is ours except the script that makes the root an overlay when told to."""
-    words = [*recipe.packages(), *SLIMMER, SUITE, recipe.mirror]
+    words = [*recipe.packages(), *SLIMMER, SUITE, recipe.mirror or machine_mirror()]
     words += [path.read_text() for path, _ in recipe.early()]
     base = recipe.cache / f"base-{hashlib.sha256(chr(0).join(words).encode()).hexdigest()[:12]}.tar"
     if base.exists():
@@ -118,7 +118,7 @@ def _base(recipe: Recipe, tell: Tell) -> Path:
     # Laid there before initramfs-tools, which then needs to run once only: emulated it takes minutes.
     for path, name in recipe.early():
         command.append(f'--essential-hook=install -D -m 0755 {path} "$1/etc/initramfs-tools/{name}"')
-    command += [SUITE, str(aside), recipe.mirror]
+    command += [SUITE, str(aside), recipe.mirror or machine_mirror()]
     run(command, deadline_s=BASE_DEADLINE_S)
     aside.replace(base)
     return base
@@ -144,6 +144,15 @@ def _install(root: Path, recipe: Recipe, lgpio: Path) -> None:
     if not (root / "opt/edge-node/current").is_symlink():
         raise EdgeNodeError(f"no slot was filled from {recipe.bundle.name}: is it for aarch64 and Python {PYTHON}?")
     (bundles / recipe.bundle.name).unlink()
+
+
+def machine_mirror() -> str:
+    """Where this machine gets Debian's packages from. Raises EdgeNodeError."""
+    listed = run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]).split()
+    found = next((uri for uri in listed if "security" not in uri), None)
+    if found is None:
+        raise EdgeNodeError("this machine names no Debian mirror: say --mirror URL")
+    return found
 
 
 def in_root(root: Path, script: str) -> str:

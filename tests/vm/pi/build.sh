@@ -39,8 +39,11 @@ base=$pi/base-$(echo "$packages ${slimmer[*]}" | sha256sum | cut -c1-12).tar
 if [ ! -e "$base" ]; then
     say "making a Debian root file system (about two minutes)"
     rm -f "$pi"/base-*.tar
+    # The mirror of this machine.
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | sort | uniq -c |
+        sort -rn | awk 'NR == 1 { print $2 }')
     mmdebstrap --quiet --variant=minbase --include="$packages" "${slimmer[@]}" trixie "$work/base.tar" \
-        "deb MIRROR trixie main" "deb MIRROR trixie-backports main"
+        "deb $mirror trixie main" "deb $mirror trixie-backports main"
     mv "$work/base.tar" "$base"
 fi
 
