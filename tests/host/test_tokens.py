@@ -16,6 +16,10 @@ from edge_node.host.tokens import token_provider
 from edge_node.settings import from_dict
 
 
+NOBODY = "http://127.0.0.1:1"
+"""A port where nothing listens."""
+
+
 async def fetch(**channel: Any) -> str:
     provider = token_provider(from_dict({"channel": {"name": "a", **channel}}).channel)
     assert provider is not None
@@ -93,4 +97,4 @@ async def test_an_address(mint: str) -> None:
 
 async def test_an_address_where_nobody_is() -> None:
     with pytest.raises(RetryLater, match="cannot be reached"):
-        await fetch(token_url="http://127.0.0.1:1/token")
+        await fetch(token_url=f"{NOBODY}/token")

@@ -111,7 +111,7 @@ def test_a_table_from_a_spreadsheet(tmp_path: Path) -> None:
         ("[cards]\n", 'did you mean "card"'),
         ('[wifi.a]\nssid = "x"\npassword = "clear-text"\n', "stands in clear"),
         ('[user]\nname = "a"\npassword_hash = "$6$x"\n', "stands in clear"),
-        ('[hub]\nurl = "https://x"\n', "hub.url"),
+        ('[hub]\nurl = "x"\n', "hub.url"),
     ],
 )
 def test_fleets_that_are_none(tmp_path: Path, text: str, reason: str) -> None:
