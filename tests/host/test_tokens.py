@@ -15,7 +15,6 @@ from edge_node.host import tokens
 from edge_node.host.tokens import token_provider
 from edge_node.settings import from_dict
 
-
 NOBODY = "http://127.0.0.1:1"
 """A port where nothing listens."""
 
