@@ -47,7 +47,7 @@ root=$work/deb
 install -d "$root/DEBIAN" "$root/usr/lib/edge-node/edge_node/update" "$root/usr/sbin" "$root/usr/bin"
 sed "s/@VERSION@/$version/" provisioning/deb/control >"$root/DEBIAN/control"
 install -m 0755 provisioning/deb/postinst provisioning/deb/prerm provisioning/deb/postrm "$root/DEBIAN/"
-install -m 0644 edge_node/__init__.py edge_node/errors.py edge_node/version.py "$root/usr/lib/edge-node/edge_node/"
+install -m 0644 edge_node/{__init__,durable,errors,version}.py "$root/usr/lib/edge-node/edge_node/"
 install -m 0644 edge_node/update/*.py "$root/usr/lib/edge-node/edge_node/update/"
 for file in __init__ gpiochip safe_state; do
   install -m 0644 -D "edge_node/devices/$file.py" "$root/usr/lib/edge-node/edge_node/devices/$file.py"

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import ssl
 import threading
 import urllib.error
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from edge_node import durable
 from edge_node.errors import RetryLater
 from edge_node.ports import Clock
 from edge_node.protocol.enrolment import ENROL_PATH, TOKEN_PATH, enrol_message, token_message
@@ -68,7 +68,7 @@ def device_key(state: Path) -> DeviceKey:
             fresh = Ed25519PrivateKey.generate().private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
-            write_private(path, fresh)
+            durable.put(path, fresh)
             log.info("this device has a key of its own now: %s", path)
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except OSError as err:
@@ -78,35 +78,6 @@ def device_key(state: Path) -> DeviceKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise RetryLater(f"{path} is spoilt: remove it, make a new claim for this device, provision it again")
     return DeviceKey(key, key.public_key().public_bytes_raw().hex())
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replaces a file at once, readable by its owner only; root leaves it to whom the directory belongs."""
-    aside = path.with_name(f".{path.name}.new")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            if os.geteuid() == 0:
-                owner = path.parent.stat()
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        sync_folder(path.parent)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """What was created, renamed or deleted in it is on the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class DeviceTokens:
@@ -185,7 +156,7 @@ class DeviceTokens:
 
     def _keep(self, name: str, content: bytes) -> None:
         try:
-            write_private(self._state / name, content)
+            durable.put(self._state / name, content)
         except OSError as err:
             raise RetryLater(f"{self._state / name} cannot be written ({err.strerror}): make room") from None
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import stat
-import tempfile
 from pathlib import Path
 
+from edge_node import durable
 from edge_node.errors import SettingsError
 
 Stamp = tuple[tuple[int, int, int] | None, ...]
@@ -39,19 +38,7 @@ def write_private(path: Path, content: bytes) -> None:
     Raises SettingsError.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                if os.geteuid() == 0:
-                    owner = path.parent.stat()
-                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        durable.put(path, content)
     except OSError as err:
         raise SettingsError(f"{path} cannot be written ({err.strerror}): check the directory and its owner") from None
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+from edge_node.durable import sync_folder
 from edge_node.node.supervisor import Part, Report
 
 log = logging.getLogger(__name__)
@@ -79,11 +79,7 @@ class Privacy:
             self._marker.touch(mode=0o600)
         else:
             self._marker.unlink()
-        directory = os.open(self._marker.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # the name itself survives a power cut
-        finally:
-            os.close(directory)
+        sync_folder(self._marker.parent)
 
 
 def shut_while_private(part: Part, privacy: Privacy) -> Part:

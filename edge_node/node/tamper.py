@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_node import durable
 from edge_node.errors import RetryLater
 from edge_node.node.supervisor import Report
 from edge_node.ports import Clock
@@ -126,9 +126,4 @@ class Tamper:
         if blocked_s == 0:
             self._marker.unlink(missing_ok=True)
             return
-        aside = self._marker.with_suffix(".new")
-        with aside.open("w") as file:
-            file.write(str(self._clock.wall() + blocked_s))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self._marker)
+        durable.put(self._marker, str(self._clock.wall() + blocked_s).encode())

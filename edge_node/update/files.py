@@ -1,4 +1,4 @@
-"""Files that survive a power cut: written aside, synced, renamed."""
+"""What the slots keep on the disk, step by durable step."""
 
 from __future__ import annotations
 
@@ -11,16 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_node.durable import put, sync_folder
+
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Replaces the file as a whole: readers see the old value or the new one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-    sync_folder(path.parent)
+    put(path, json.dumps(value).encode(), mode=0o644)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -45,15 +41,6 @@ def point(link: Path, target: str) -> None:
     aside.symlink_to(target)
     os.replace(aside, link)
     sync_folder(link.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """What was created, renamed or deleted in it is on the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # A holder that was killed between fork(2) and exec(2) leaves a child that keeps the lock for a moment.

@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from edge_node import durable
 from edge_node.encode_plan.rules import macroblocks
 from edge_node.media.encoders.codec import TIME_BASE, OpenCodec
 from edge_node.media.encoders.libx264 import open_libx264
@@ -76,10 +77,8 @@ class Calibration:
         return speed if measured_on == machine and type(speed) is int and speed > 0 else None
 
     def _remember(self, machine: str, mb_per_s: int) -> None:
-        fresh = self._path.with_suffix(".new")
         try:
-            fresh.write_text(json.dumps({"machine": machine, "mb_per_s": mb_per_s}) + "\n")
-            os.replace(fresh, self._path)
+            durable.put(self._path, json.dumps({"machine": machine, "mb_per_s": mb_per_s}).encode() + b"\n")
         except OSError as err:
             log.warning("the software encoder's speed is not remembered: %s", err)
 

@@ -1,0 +1,41 @@
+"""Files that survive a power cut: written aside, synced, renamed. The standard library alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def put(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Replaces a file as a whole: readers see the old content or the new. One writer at a time.
+
+    Root leaves it to whom the directory belongs. Raises OSError, and leaves nothing aside then.
+    """
+    # Always the same name: what a power cut leaves there is written over by the next try.
+    aside = path.with_name(f".{path.name}.new")
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, mode)
+            if os.geteuid() == 0:
+                owner = path.parent.stat()
+                os.fchown(handle, owner.st_uid, owner.st_gid)
+            file.write(content)
+            file.flush()
+            os.fsync(handle)
+        os.replace(aside, path)
+        sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """What was created, renamed or deleted in it is on the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
