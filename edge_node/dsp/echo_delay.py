@@ -28,7 +28,7 @@ class EchoDelay:
         self._every = every_blocks
         self._played = np.zeros(WINDOW, np.float32)
         self._captured = np.zeros(WINDOW, np.float32)
-        self._cross: npt.NDArray[np.complex128] | None = None
+        self._cross: npt.NDArray[np.complexfloating] | None = None
         self._blocks = 0
         self.ms: float | None = None
         """Delay from a block's being played to its coming back; None while no echo is found."""
@@ -44,7 +44,9 @@ class EchoDelay:
 
     def _measure(self) -> bool:
         size = 2 * WINDOW
-        cross = np.fft.rfft(self._captured, size) * np.conj(np.fft.rfft(self._played, size))
+        cross: npt.NDArray[np.complexfloating] = np.fft.rfft(self._captured, size) * np.conj(
+            np.fft.rfft(self._played, size)
+        )
         cross /= np.abs(cross) ** SPREAD + 1e-12
         self._cross = cross if self._cross is None else KEEP * self._cross + cross
         correlation = np.abs(np.fft.irfft(self._cross, size)[: MAX_DELAY_MS * RATE // STEP // 1000])

@@ -47,7 +47,8 @@ def painted(index: int) -> av.VideoFrame:
 
 def luma(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
     plane = frame.planes[0]
-    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]  # type: ignore[call-overload,no-any-return]
+    rows: npt.NDArray[np.uint8] = np.frombuffer(bytes(plane), np.uint8)
+    return rows.reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
 class Film(MediaStreamTrack):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from aiortc.codecs.opus import OpusDecoder
 from aiortc.jitterbuffer import JitterFrame
 
@@ -192,7 +193,7 @@ async def mixed(report: Report, sizes: Sizes) -> None:
 
 
 def _peak(block: Pcm) -> int:
-    return max(abs(int(block.max())), abs(int(block.min())))
+    return int(np.max(np.abs(block.astype(np.int32))))
 
 
 async def published(report: Report, sizes: Sizes) -> None:

@@ -30,7 +30,7 @@ def ground(width_px: int, height_px: int, luck: np.random.Generator) -> Float:
     """Soft shapes with a fine texture: walls, leaves, stones."""
     coarse = luck.normal(0, 1, (height_px // 8 + MARGIN // 8 + 2, width_px // 8 + MARGIN // 8 + 2))
     soft = smooth(coarse.repeat(8, 0).repeat(8, 1))
-    soft = (soft - soft.min()) / (soft.max() - soft.min()) * 200 + 20
+    soft = (soft - np.min(soft)) / np.ptp(soft) * 200 + 20
     textured: Float = soft + luck.normal(0, 6, soft.shape)
     return textured
 
