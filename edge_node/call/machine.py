@@ -35,6 +35,7 @@ from edge_node.call.events import (
 from edge_node.call.hunt import Hunt
 from edge_node.call.messages import Reason, State
 from edge_node.call.policy import DoorKeeper, DoorPolicy, roles_of
+from edge_node.call.signed import Verify
 
 MAX_PEERS = 256  # what one channel holds
 MESSAGE_RATE = Rate(per_s=5, burst=20)
@@ -80,9 +81,10 @@ class CallMachine:
     While the channel is down no messages are produced; what it missed is said again at ChannelUp.
     """
 
-    def __init__(self, config: CallConfig, *, muted: bool = False) -> None:
+    def __init__(self, config: CallConfig, *, muted: bool = False, verify: Verify | None = None) -> None:
+        """`verify` judges the signatures of door requests."""
         self._config = config
-        self._doors = DoorKeeper(config.door)
+        self._doors = DoorKeeper(config.door, verify)
         self._talkers = Buckets(config.message_rate)
         self._peers: dict[str, frozenset[str]] = {}
         self._up = False
@@ -110,11 +112,6 @@ class CallMachine:
         call = self._call
         slot_ends = call.hunt.slot_ends if call.hunt else NEVER
         return min(call.ends_at, call.next_ring, call.grace_ends, call.warn_at, slot_ends)
-
-    def reconfigure(self, config: CallConfig) -> None:
-        """Takes new settings; a call that is on keeps its times and targets."""
-        self._config = config
-        self._doors.policy = config.door
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """What to do about an event."""

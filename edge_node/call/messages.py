@@ -229,8 +229,12 @@ def description(
     doors: Sequence[str],
     buttons: Sequence[str],
     capabilities: Mapping[str, Json],
+    challenge: str | None = None,
 ) -> Data:
-    """The answer to node.describe; `media` and `capabilities` are JSON objects of the caller's design."""
+    """The answer to node.describe; `media` and `capabilities` are JSON objects of the caller's design.
+
+    `challenge` is there when door requests must be signed.
+    """
     return _object(
         "node.description",
         id=node,
@@ -241,4 +245,5 @@ def description(
         doors=list(doors),
         buttons=list(buttons),
         capabilities=dict(capabilities),
+        challenge=challenge,
     )

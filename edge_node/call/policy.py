@@ -11,6 +11,7 @@ from typing import Any
 
 from edge_node.call.bucket import Buckets, Rate
 from edge_node.call.messages import MAX_NAME_CHARS, DoorOpen
+from edge_node.call.signed import Signatures, Signing, Verify
 
 ACTIONS = ("call", "answer", "hangup", "toggle", "mute")
 DOOR_RATE = Rate(per_s=0.2, burst=5)
@@ -53,13 +54,13 @@ def is_anonymous(peer_id: str) -> bool:
 class DoorPolicy:
     """Who may open which doors; nobody by default.
 
-    `allow` holds patterns of server-stamped peer ids. `rate` bounds the releases of one person; `max_refusals` within
-    `refusal_window_s` lock a person out for `lockout_s`.
+    `allow` holds patterns of server-stamped peer ids; `signing` says what requests must be signed with, if they must.
+    `rate` bounds the releases of one person; `max_refusals` within `refusal_window_s` lock somebody out for `lockout_s`.
     """
 
     doors: Sequence[str] = ()
     allow: Sequence[str] = ()
-    require_signature: bool = False
+    signing: Signing | None = None
     rate: Rate = DOOR_RATE
     max_refusals: int = 5
     refusal_window_s: float = 60.0
@@ -87,8 +88,10 @@ class DoorKeeper:
     Overflow rule: the person who has been quiet longest is forgotten first, and so is the oldest nonce of one person.
     """
 
-    def __init__(self, policy: DoorPolicy) -> None:
+    def __init__(self, policy: DoorPolicy, verify: Verify | None = None) -> None:
+        """Without `verify` no signature is good."""
         self.policy = policy
+        self._signatures = Signatures(policy.signing, verify) if policy.signing is not None else None
         self._records: dict[str, _Record] = {}
         self._rates = Buckets(policy.rate, policy.peers)
 
@@ -100,7 +103,7 @@ class DoorKeeper:
         record = self._record(peer_id)
         if now < record.locked_until:
             return Verdict(False, f"too many refused requests: wait {record.locked_until - now:.0f} s")
-        if (problem := self._problem(request, record)) is not None:
+        if (problem := self._problem(request, peer_id, record)) is not None:
             self._refused(record, now)
             return Verdict(False, problem)
         record.nonces.append(request.nonce)
@@ -112,14 +115,12 @@ class DoorKeeper:
         """True when the allow-list names this person."""
         return not is_anonymous(peer_id) and any(fnmatchcase(peer_id, pattern) for pattern in self.policy.allow)
 
-    def _problem(self, request: DoorOpen, record: _Record) -> str | None:
+    def _problem(self, request: DoorOpen, peer_id: str, record: _Record) -> str | None:
         if request.door not in self.policy.doors:
             return "unknown door"
-        if self.policy.require_signature:
-            return "signature required"
         if request.nonce in record.nonces:
             return "nonce already used"
-        return None
+        return self._signatures.problem(request, peer_id) if self._signatures is not None else None
 
     def _record(self, peer_id: str) -> _Record:
         record = self._records.pop(peer_id, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from edge_node.call.machine import CallMachine
 from edge_node.encode_plan.daylight import DaylightRule, Light
 from edge_node.encode_plan.plan import Plan, Refusal, Source
 from edge_node.host.enrolment import DeviceTokens
+from edge_node.host.signatures import is_signed
 from edge_node.host.tokens import token_provider
 from edge_node.host.wifi import join_wifi
 from edge_node.media.audio_publication import AudioPublication
@@ -99,9 +101,10 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
     overlay = Overlay(settings.video.overlay, settings.node.name, clock) if settings.video.overlay else None
     video = _video(planner, devices, clock, overlay)
     sound = _sound(settings, devices, clock)
-    outputs = _outputs(settings, devices, clock, video, sound, privacy)
+    challenge = secrets.token_hex(16)
+    outputs = _outputs(settings, devices, clock, video, sound, privacy, challenge)
     # What reaches for a node not yet made is asked for when it happens only.
-    intercom = _intercom(settings, outputs, clock, privacy)
+    intercom = _intercom(settings, outputs, clock, privacy, challenge)
     light = _light_keeper(settings, devices, clock, outputs) if settings.daylight.enabled else None
     tamper = _tamper(settings, devices, clock, intercom)
     if tamper is not None:
@@ -176,7 +179,13 @@ def _sound(settings: Settings, devices: Devices, clock: Clock) -> _Sound:
 
 
 def _outputs(
-    settings: Settings, devices: Devices, clock: Clock, video: VideoPublication, sound: _Sound, privacy: Privacy
+    settings: Settings,
+    devices: Devices,
+    clock: Clock,
+    video: VideoPublication,
+    sound: _Sound,
+    privacy: Privacy,
+    challenge: str,
 ) -> NodeOutputs:
     outputs = NodeOutputs(
         panel=devices.panel,
@@ -190,7 +199,7 @@ def _outputs(
             privacy,
         ],
         allow_audio=(lambda peers: None) if settings.audio.play == "always" else sound.playback.allow,
-        describe=lambda: description(settings),
+        describe=lambda: description(settings, challenge),
         clock=clock,
         muted=privacy.on,
     )
@@ -199,9 +208,10 @@ def _outputs(
     return outputs
 
 
-def _intercom(settings: Settings, outputs: NodeOutputs, clock: Clock, privacy: Privacy) -> Intercom:
+def _intercom(settings: Settings, outputs: NodeOutputs, clock: Clock, privacy: Privacy, challenge: str) -> Intercom:
     calling = {button: action for button, action in settings.gpio.actions.items() if action != WIFI}
-    return Intercom(CallMachine(call_config(settings), muted=privacy.on), outputs, clock, buttons=calling)
+    machine = CallMachine(call_config(settings, challenge), muted=privacy.on, verify=is_signed)
+    return Intercom(machine, outputs, clock, buttons=calling)
 
 
 def _looks(

@@ -10,14 +10,15 @@ from edge_node.call.machine import CallConfig
 from edge_node.call.policy import DoorPolicy
 from edge_node.call.rules import Outputs as RuleOutputs
 from edge_node.call.rules import Rule, RuleEngine, parse_rule
+from edge_node.call.signed import DoorKey, Signing
 from edge_node.devices.patterns import PATTERNS
 from edge_node.errors import SettingsError
 from edge_node.settings import Settings
 from edge_node.version import __version__
 
 
-def call_config(settings: Settings) -> CallConfig:
-    """The call's part of the settings."""
+def call_config(settings: Settings, challenge: str = "") -> CallConfig:
+    """The call's part of the settings; `challenge` is what door requests are signed with."""
     call = settings.call
     return CallConfig(
         node_id=settings.node.id,
@@ -28,10 +29,17 @@ def call_config(settings: Settings) -> CallConfig:
         targets=call.targets,
         sequential=call.hunt == "sequential",
         auto_answer=call.auto_answer,
-        door=DoorPolicy(
-            doors=doors(settings), allow=settings.door.allow, require_signature=settings.door.require_signature
-        ),
+        door=DoorPolicy(doors=doors(settings), allow=settings.door.allow, signing=signing(settings, challenge)),
     )
+
+
+def signing(settings: Settings, challenge: str) -> Signing | None:
+    """What door requests must be signed with, if they must."""
+    door = settings.door
+    if not door.require_signature:
+        return None
+    keys = tuple(DoorKey(key.name, key.public, key.peers or door.allow) for key in door.key)
+    return Signing(settings.node.id, challenge, keys)
 
 
 def night_output(settings: Settings) -> None:
@@ -63,8 +71,8 @@ def rule_engine(settings: Settings) -> RuleEngine:
     return RuleEngine(rule for rule in parsed if isinstance(rule, Rule))
 
 
-def description(settings: Settings) -> Mapping[str, Any]:
-    """The node.description message."""
+def description(settings: Settings, challenge: str = "") -> Mapping[str, Any]:
+    """The node.description message; `challenge` is told when door requests must be signed."""
     node = settings.node
     return messages.description(
         node=node.id,
@@ -85,4 +93,5 @@ def description(settings: Settings) -> Mapping[str, Any]:
             "signature": settings.door.require_signature,
             "snapshot": settings.video.source != "none",
         },
+        challenge=challenge if settings.door.require_signature else None,
     )

@@ -41,6 +41,13 @@ def identifier(value: str) -> str:
     return value
 
 
+def public_key(value: str) -> str:
+    """An Ed25519 key in hex."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise ValueError("is no key: copy the 64 digits that the console shows as this device's key")
+    return value.lower()
+
+
 def channel_name(value: str) -> str:
     """A channel that a node may join: no pattern, no reserved prefix."""
     if problem := channel_problem(value):

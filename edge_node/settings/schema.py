@@ -322,14 +322,38 @@ class CallSettings(Section):
     auto_answer: bool = False
 
 
+class DoorKeySettings(Section):
+    """`[[door.key]]`: a device that may sign requests."""
+
+    name: Identifier
+    public: Annotated[str, AfterValidator(checks.public_key)] = Field(
+        description="Ed25519, in hex: the console shows it"
+    )
+    peers: tuple[Text, ...] = Field(default=(), description="ids that may use it; empty: all of door.allow")
+
+
 class DoorSettings(Section):
     """`[door]`: who may open it; nobody by default."""
 
     allow: tuple[Text, ...] = Field(default=(), description="server-stamped peer ids (JWT sub); * stands for anything")
-    require_signature: bool = False
+    require_signature: bool = Field(default=False, description="true: the request is signed with a [[door.key]], too")
+    key: Annotated[tuple[DoorKeySettings, ...], Field(max_length=64)] = ()
     tamper_block_min: Annotated[float, Field(ge=0, le=10_080)] = Field(
         default=30, description="no door opens that long after the case was opened; 0: it is only told"
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> DoorSettings:
+        return Problems.check(self, [*self._keys()])
+
+    def _keys(self) -> Iterator[Problem]:
+        for field in ("name", "public"):
+            seen: dict[str, int] = {}
+            for index, key in enumerate(self.key):
+                value = getattr(key, field)
+                if (first := seen.setdefault(value, index)) != index:
+                    reason = f'is "{value}", as in door.key.{first} already: each device has a key of its own'
+                    yield Problem(f"door.key.{index}.{field}", reason)
 
 
 class TelemetrySettings(Section):

@@ -8,7 +8,6 @@ from edge_node.call.effects import Audit, CallView, DescribeTo, LimitNear, Phase
 from edge_node.call.events import Action, ChannelDown, ChannelUp, DoorOutcome, PeerJoined
 from edge_node.call.machine import MAX_PEERS, CallConfig, CallMachine
 from edge_node.call.messages import Reason
-from edge_node.call.policy import DoorPolicy
 from tests.support.call_driver import AT, Driver, error, state
 
 RING = {"type": "call.ring", "call": "c1", "node": "front-door", "name": "Front door", "at": AT}
@@ -504,17 +503,6 @@ def test_the_roster_is_bounded() -> None:
     d.leaves("p1")
     d.do(PeerJoined("late"))
     assert "late" in d.machine.peer_ids
-
-
-def test_new_settings() -> None:
-    d = Driver("resident-anna")
-    d.machine.reconfigure(CallConfig("n", "New", ring_s=5, door=DoorPolicy(doors=["gate"], allow=["resident-*"])))
-    d.press()
-    assert d.said[1] == RING | {"node": "n", "name": "New"}
-    d.says("resident-anna", "door.open", door="gate", nonce="n", at=AT)
-    assert d.of(ReleaseDoor)
-    d.wait(5)
-    assert d.phase() is Phase.IDLE
 
 
 def test_the_limit_is_told_before_it_ends_the_call() -> None:

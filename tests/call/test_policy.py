@@ -51,11 +51,6 @@ def test_a_door_that_is_not_there() -> None:
     assert ask(DoorKeeper(POLICY), door="garage") == "unknown door"
 
 
-def test_signatures_are_not_read_yet() -> None:
-    keeper = DoorKeeper(DoorPolicy(doors=["door"], allow=["*"], require_signature=True))
-    assert ask(keeper, signature="s", key="k") == "signature required"
-
-
 def test_a_nonce_opens_once() -> None:
     keeper = DoorKeeper(POLICY)
     assert ask(keeper, nonce="n") == "allowed"
