@@ -263,8 +263,8 @@ class OwnSender:
         whole = count == len(burst.cut.payloads)
         size = burst.cut.size if whole else sum(map(len, burst.cut.payloads[burst.start : burst.stop]))
         self._history.add(burst)
-        self._pacer.spend(size)
-        self._shared.spend(size)
+        self._pacer.spend(size, burst.sent_at)
+        self._shared.spend(size, burst.sent_at)
         self._budget.earn(size, self._meter.kbps, self._path_kbps)
         inner._RTCRtpSender__octet_count += size
         inner._RTCRtpSender__packet_count += count
@@ -284,7 +284,7 @@ class OwnSender:
         size = len(burst.cut.payloads[index])
         if not self._budget.spend(size) or not self._wire.is_open(self._inner.transport):
             return
-        self._pacer.spend(size)
+        self._pacer.spend(size, now)
         self.counts.resent += 1
         if self._inner._RTCRtpSender__rtx_payload_type is None:
             self._resend_plain(burst, index)

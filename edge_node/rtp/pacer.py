@@ -86,9 +86,9 @@ class Pacer:
         self._at = now
         return self._bytes
 
-    def spend(self, size: int) -> None:
+    def spend(self, size: int, now: float) -> None:
         """So many bytes left, whether or not they were allowed."""
-        self._bytes -= size
+        self._bytes = self.allowance(now) - size
 
     def wait_s(self, size: float, now: float) -> float:
         """Seconds until so many bytes may leave; 0 when they may now."""

@@ -48,7 +48,7 @@ def test_a_keyframe_on_a_link_of_10_mbit_with_a_queue_of_20_kb() -> None:
     pacer, now, queue, highest, left = Pacer(8000), 0.0, 0.0, 0.0, 60_000
     while left > 0:
         burst = min(left, int(pacer.allowance(now)))
-        pacer.spend(burst)
+        pacer.spend(burst, now)
         left -= burst
         queue += burst
         highest = max(highest, queue)
@@ -61,11 +61,11 @@ def test_a_keyframe_on_a_link_of_10_mbit_with_a_queue_of_20_kb() -> None:
 def test_what_is_owed_is_waited_for() -> None:
     pacer = Pacer(8000)
     assert pacer.wait_s(5000, 0.0) == 0.0
-    pacer.spend(DEPTH_BYTES + 4000)
+    pacer.spend(DEPTH_BYTES + 4000, 0.0)
     assert pacer.wait_s(6000, 0.0) == pytest.approx(0.010)
     assert pacer.allowance(0.010) == pytest.approx(6000)
     assert pacer.allowance(100.0) == pacer.depth == DEPTH_BYTES
-    pacer.spend(DEPTH_BYTES)
+    pacer.spend(DEPTH_BYTES, 100.0)
     assert pacer.wait_s(10 * DEPTH_BYTES, 100.0) == pytest.approx(0.012)  # never more than the bucket holds
     assert pacer.allowance(99.0) == 0.0  # a clock that steps back gives nothing
     pacer.set_pace(80_000)
@@ -84,6 +84,14 @@ def test_one_pacer_for_all_behind_an_interface() -> None:
     for viewer in range(8):
         shared.set_stream(viewer, 0)
     assert shared.kbps == INTERFACE_FLOOR_KBPS
+
+
+def test_hours_of_ordinary_pictures_are_no_debt() -> None:
+    """Nobody asks what they may: the first large picture after them must not pay for all."""
+    shared = SharedPacer()
+    for number in range(100_000):
+        shared.spend(8000, number / 30)
+    assert shared.wait_s(BURST_BYTES, 100_000 / 30) == 0.0
 
 
 def test_the_rate_of_a_stream() -> None:
