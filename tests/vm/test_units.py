@@ -26,7 +26,7 @@ def analyze(*words: str) -> subprocess.CompletedProcess[str]:
 def test_no_key_is_unknown_or_wrong(unit: str, tmp_path: Path) -> None:
     text = (SYSTEMD / unit).read_text()
     # The program is not installed here, and no page of its manual is.
-    text = re.sub(r"^(ExecStart\w*=\+?)/\S+", rf"\g<1>{shutil.which('true')}", text, flags=re.MULTILINE)
+    text = re.sub(r"^(Exec\w+=[-+]*)/\S+", rf"\g<1>{shutil.which('true')}", text, flags=re.MULTILINE)
     (tmp_path / unit).write_text(re.sub(r"^Documentation=.*\n", "", text, flags=re.MULTILINE))
     done = analyze("verify", str(tmp_path / unit))
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
