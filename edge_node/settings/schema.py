@@ -18,7 +18,6 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from edge_node.protocol.secrets import MASK, scrub
 from edge_node.settings import checks
@@ -369,10 +368,8 @@ class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """Everything a node is told; build it with load() or from_dict()."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     node: NodeSettings = Field(default_factory=NodeSettings)
     channel: ChannelSettings
@@ -387,18 +384,6 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings
     log: LogSettings = Field(default_factory=LogSettings)
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is passed in: load() merges the layers, so that each value's origin is known."""
-        return (init_settings,)
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
