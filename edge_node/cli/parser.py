@@ -247,7 +247,6 @@ def _provision(add: Add) -> None:
     new.add_argument("id", metavar="ID")
     for column, what in (("name", "for people"), ("hostname", ""), ("channel", ""), ("role", ""), ("wifi", "")):
         new.add_argument(f"--{column}", help=what or "as in the table's column")
-    new.add_argument("--boot", type=Path, metavar="PATH", help="a mounted boot partition to write it to")
     batch = kinds.add_parser("batch", help="all devices of a table")
     batch.add_argument("table", type=Path, metavar="CSV")
     for command in (new, batch):
@@ -257,14 +256,19 @@ def _provision(add: Add) -> None:
         command.add_argument("--json", action="store_true", help="one line of JSON per device")
     write = kinds.add_parser("write", help="a device's folder onto its card")
     write.add_argument("folder", type=Path, metavar="DIR")
-    write.add_argument("--boot", type=Path, required=True, metavar="PATH", help="the mounted boot partition")
     for command in (new, write):
+        where = command.add_mutually_exclusive_group(required=command is write)
+        where.add_argument("--boot", type=Path, metavar="PATH", help="a card's mounted boot partition")
+        where.add_argument("--image", type=Path, metavar="FILE", help="an image to be flashed (needs mtools, no root)")
+        command.add_argument("--image-out", type=Path, metavar="FILE", help="leave that image, make this one from it")
         command.add_argument("--add", type=Path, nargs="+", default=(), metavar="FILE", help="the package, bundles")
         command.add_argument("--force", action="store_true", help="in place of what others wrote, which is kept beside")
     for command in (new, batch, write):
         command.add_argument("--dry-run", action="store_true", help="check everything, write nothing")
     verify = kinds.add_parser("verify", help="read back a folder, a folder of folders, or a card")
-    verify.add_argument("path", type=Path, metavar="PATH")
+    place = verify.add_mutually_exclusive_group(required=True)
+    place.add_argument("path", type=Path, nargs="?", metavar="PATH")
+    place.add_argument("--image", type=Path, metavar="FILE", help="an image's boot partition")
     labels = kinds.add_parser("labels", help="a page to print, a table and an SVG with QR code per device")
     labels.add_argument("folder", type=Path, metavar="DIR")
     manifest = kinds.add_parser("manifest", help="an entry for Raspberry Pi Imager 2, so that it customises an image")

@@ -8,9 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from edge_node.errors import EdgeNodeError, SettingsError
+from edge_node.errors import EdgeNodeError, SettingsError, UsageError
 from edge_node.provision import boot as card_writer
 from edge_node.provision import fleet as fleets
+from edge_node.provision import image_card
 from edge_node.provision.card import Card
 from edge_node.provision.disk import Disk, UnsyncedDisk
 from edge_node.provision.fleet import Row, Secrets
@@ -37,11 +38,12 @@ def _template(args: argparse.Namespace) -> int:
 
 
 def _new(args: argparse.Namespace) -> int:
+    _check_target(args)
     given = {name: getattr(args, name) for name in fleets.COLUMNS if getattr(args, name)}
     cards = _cards(args, [Row("this device", given)])
     status = _make(args, cards)
-    if status == 0 and args.boot is not None and not args.dry_run:
-        _onto(args.out / cards[0].id, args.boot, args)
+    if status == 0 and (args.boot or args.image) and not args.dry_run:
+        _onto(args.out / cards[0].id, args)
     return status
 
 
@@ -79,37 +81,52 @@ def _make(args: argparse.Namespace, cards: list[Card]) -> int:
 
 
 def _write(args: argparse.Namespace) -> int:
-    _onto(args.folder, args.boot, args)
+    _check_target(args)
+    _onto(args.folder, args)
     return 0
 
 
-def _onto(folder: Path, boot: Path, args: argparse.Namespace) -> None:
-    disk = Disk()
-    plan = card_writer.plan(folder, boot, args.add, disk, force=args.force)
+def _check_target(args: argparse.Namespace) -> None:
+    if args.image_out is not None and args.image is None:
+        raise UsageError("--image-out wants --image, the image to begin with")
+
+
+def _onto(folder: Path, args: argparse.Namespace) -> None:
+    if args.image is not None:
+        target: Path = args.image_out or args.image
+        plan = image_card.write(folder, args.image, args.add, target, force=args.force, dry=args.dry_run)
+        after = f"{target} is the image of {plan.manifest.id}, generation {plan.manifest.generation}: flash it"
+    else:
+        disk = Disk()
+        plan = card_writer.plan(folder, args.boot, args.add, disk, force=args.force)
+        if not args.dry_run:
+            card_writer.apply(plan, args.boot, disk)
+        generation = plan.manifest.generation
+        after = f"{args.boot} is the card of {plan.manifest.id}, generation {generation}: take it out safely"
     if args.dry_run:
         print("\n".join(sorted(plan.files)))
         return
-    card_writer.apply(plan, boot, disk)
-    print(f"{boot} is the card of {plan.manifest.id}, generation {plan.manifest.generation}: take it out safely")
+    print(after)
     if plan.backups:
         print(f"what was there before: {' '.join(name + card_writer.BACKUP for name in plan.backups)}")
 
 
 def _verify(args: argparse.Namespace) -> int:
-    folders = [args.path]
-    if args.path.is_dir() and not (args.path / "edge-node").exists():
-        folders = sorted(folder for folder in args.path.iterdir() if folder.is_dir())
+    place: Path = args.image or args.path
+    folders, read = [place], image_card.read_back if args.image else verify
+    if place.is_dir() and not (place / "edge-node").exists():
+        folders = sorted(folder for folder in place.iterdir() if folder.is_dir())
     wrong = 0
     for folder in folders:
         try:
-            found = verify(folder)
+            found = read(folder)
         except (EdgeNodeError, SettingsError) as err:
             wrong += 1
             print(f"edge-node: {err}", file=sys.stderr)
         else:
             print(f"{folder}: {found.id}, generation {found.generation}, {found.format}: all as written")
     if not folders:
-        print(f"edge-node: {args.path} has nothing to verify", file=sys.stderr)
+        print(f"edge-node: {place} has nothing to verify", file=sys.stderr)
     return 1 if wrong or not folders else 0
 
 

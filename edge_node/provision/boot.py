@@ -10,13 +10,20 @@ from pathlib import Path
 from edge_node.errors import EdgeNodeError, UsageError
 from edge_node.provision.disk import Disk
 from edge_node.provision.folder import CMDLINE, MANIFEST, Manifest, read_manifest, verify
-from edge_node.provision.formats import CLAIM, FOLDER, MARK
+from edge_node.provision.formats import CLAIM, FOLDER, INSTALL, MARK, WIFI
+from edge_node.provision.image_disk import ROOT_LABEL
 
 BACKUP = ".before-edge-node"
 SPARE_BYTES = 1 << 20
 # meta-data is the image's own and always replaced: pi-gen ships one with a fixed id.
-_CUSTOM = ("user-data", "network-config", "rpi-preseed.toml", "firstrun.sh")
-_ONE_OF_A_KIND = ("ds=nocloud", "cfg80211.ieee80211_regdom=", "systemd.run=", "systemd.run_success_action=")
+CUSTOM = ("user-data", "network-config", "rpi-preseed.toml", "firstrun.sh")
+_ONE_OF_A_KIND = (
+    "ds=nocloud",
+    "cfg80211.ieee80211_regdom=",
+    "systemd.hostname=",
+    "systemd.run=",
+    "systemd.run_success_action=",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,7 @@ def plan(folder: Path, boot: Path, added: Iterable[Path], disk: Disk, *, force: 
         raise UsageError(f"{boot} is no boot partition of Raspberry Pi OS: it has no {CMDLINE}")
     problems = [*_other_device(boot, manifest), *_other_format(boot, manifest)]
     files = {name: (folder / name).read_bytes() for name in manifest.files}
-    foreign = [name for name in _CUSTOM if _is_foreign(boot / name)]
+    foreign = [name for name in CUSTOM if _is_foreign(boot / name)]
     # A customisation of another kind would run as well.
     if foreign:
         problems.append(f"somebody else wrote {', '.join(foreign)} on this card: keep it, or say --force")
@@ -57,7 +64,8 @@ def plan(folder: Path, boot: Path, added: Iterable[Path], disk: Disk, *, force: 
     for path in found:
         if not path.is_file():
             raise UsageError(f"{path} is no file: name a package or a bundle with --add")
-    size = sum(map(len, files.values())) + sum(path.stat().st_size for path in found)
+    size = sum(len(body) for name, body in files.items() if _differs(boot / name, body))
+    size += sum(path.stat().st_size for path in found if _differs(boot / FOLDER / path.name, path.read_bytes()))
     if disk.free_bytes(boot) < size + SPARE_BYTES:
         raise EdgeNodeError(f"{boot} has no room for {size >> 10} KiB: remove something, or use a larger card")
     return Plan(manifest, files, tuple(foreign), found)
@@ -71,20 +79,22 @@ def apply(plan: Plan, boot: Path, disk: Disk) -> None:
             backup = boot / (name + BACKUP)
             if not backup.exists():
                 disk.put(backup, (boot / name).read_bytes(), None)
-        for name in (*_CUSTOM, CLAIM):  # left from another format, or another hub
+        for name in (*CUSTOM, CLAIM, INSTALL, WIFI):  # left from another format, or another hub
             if name not in plan.files and (boot / name).exists():
                 disk.remove(boot / name)
         for path in plan.added:
-            target = boot / FOLDER / path.name
-            if not target.exists() or target.read_bytes() != path.read_bytes():
-                disk.put(target, path.read_bytes(), None)
+            if _differs(boot / FOLDER / path.name, path.read_bytes()):
+                disk.put(boot / FOLDER / path.name, path.read_bytes(), None)
         for name in sorted(plan.files, key=lambda it: (it == CMDLINE, it == MANIFEST)):
-            target = boot / name
-            if not target.exists() or target.read_bytes() != plan.files[name]:
-                disk.put(target, plan.files[name], None)
+            if _differs(boot / name, plan.files[name]):
+                disk.put(boot / name, plan.files[name], None)
     except OSError as err:
         raise EdgeNodeError(f"{boot} cannot be written ({err.strerror}): is the card locked, full or gone?") from err
     verify(boot)
+
+
+def _differs(there: Path, body: bytes) -> bool:
+    return not there.exists() or there.read_bytes() != body
 
 
 def _other_device(boot: Path, manifest: Manifest) -> list[str]:
@@ -95,6 +105,11 @@ def _other_device(boot: Path, manifest: Manifest) -> list[str]:
 
 
 def _other_format(boot: Path, manifest: Manifest) -> list[str]:
+    is_own = f"root=LABEL={ROOT_LABEL}" in (boot / CMDLINE).read_text(errors="replace").split()
+    if is_own and manifest.format != "edge-node":
+        return ['edge-node image build made this image: set format = "edge-node", or say --force']
+    if manifest.format == "edge-node" and not is_own:
+        return ['edge-node image build did not make this image: set format = "cloud-init", or say --force']
     has_cloud_init = (boot / "user-data").exists() or (boot / "meta-data").exists()
     if manifest.format == "cloud-init" and not has_cloud_init:
         return ['this image has no cloud-init: set format = "firstrun" for Bookworm, or say --force']

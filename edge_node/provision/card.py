@@ -14,7 +14,8 @@ from edge_node.errors import SettingsError
 from edge_node.settings import checks, from_dict
 from edge_node.settings.schema import Identifier, Section
 
-Format = Literal["cloud-init", "rpi-preseed", "firstrun"]
+Format = Literal["cloud-init", "rpi-preseed", "firstrun", "edge-node"]
+"""Of Raspberry Pi OS by its release; edge-node: an image of edge-node image build."""
 CA_ON_DEVICE = "/var/lib/edge-node/hub-ca.crt"
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
@@ -150,6 +151,8 @@ class Card(Section):
     def _holds_together(self) -> Card:
         if self.wifi is not None and self.country is None:
             raise ValueError('has Wi-Fi but no country, without which the radio stays off: write country = "DE"')
+        if self.user is not None and self.format == "edge-node":
+            raise ValueError("has a user, but nobody logs in to an image of edge-node image build: leave user out")
         try:
             settings = from_dict(self.settings, "settings")
         except SettingsError as err:

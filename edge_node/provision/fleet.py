@@ -32,7 +32,8 @@ TEMPLATE = """\
 # where it comes from. Columns of the fleet's table: id,name,hostname,channel,role,wifi; only id is needed.
 
 [card]
-format = "cloud-init"            # cloud-init (2025-11 and later) | firstrun (Bookworm) | rpi-preseed
+format = "cloud-init"            # cloud-init (2025-11 and later) | firstrun (Bookworm) | rpi-preseed |
+                                 # edge-node (made by edge-node image build: then without [user])
 timezone = "Europe/Berlin"
 keymap = "de"
 country = "DE"                   # whose radio rules Wi-Fi follows

@@ -1,4 +1,4 @@
-"""A card as the files of Raspberry Pi OS's three ways of customisation."""
+"""A card as the files of Raspberry Pi OS's three ways of customisation, or of an image of our own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from edge_node.provision.card import Card, User, Wifi
 MARK = "Written by edge-node provision"
 FOLDER = "edge-node"
 SETTINGS, CLAIM, INSTALL = f"{FOLDER}/edge-node.toml", f"{FOLDER}/claim.toml", f"{FOLDER}/install.sh"
+WIFI = f"{FOLDER}/wifi.nmconnection"
 BOOT = "/boot/firmware"
 GROUPS = "adm,audio,dialout,gpio,i2c,input,netdev,plugdev,render,spi,sudo,users,video"
 
@@ -36,10 +37,11 @@ def instance_id(card: Card, generation: int) -> str:
 
 def render(card: Card, generation: int) -> dict[str, bytes]:
     """The files by their path on the boot partition; the same card gives the same bytes."""
-    by_format = {"cloud-init": _cloud_init, "rpi-preseed": _rpi_preseed, "firstrun": _firstrun}
+    by_format = {"cloud-init": _cloud_init, "rpi-preseed": _rpi_preseed, "firstrun": _firstrun, "edge-node": _own}
     files = by_format[card.format](card, instance_id(card, generation))
     files[SETTINGS] = f"# {MARK}: {instance_id(card, generation)}\n{toml_text.dumps(card.settings)}"
-    files[INSTALL] = _INSTALL
+    if card.format != "edge-node":  # which has it installed
+        files[INSTALL] = _INSTALL
     if card.claim is not None:
         files[CLAIM] = f"# {MARK}. A code that works once.\n{toml_text.dumps(card.claim.as_toml())}"
     return {name: text.encode() for name, text in sorted(files.items())}
@@ -51,6 +53,8 @@ def cmdline_tokens(card: Card, generation: int) -> list[str]:
     if card.format == "cloud-init":
         # Without it cloud-init looks for a new data source at every boot.
         tokens.append(f"ds=nocloud;i={instance_id(card, generation)}")
+    if card.format == "edge-node":
+        tokens.append(f"systemd.hostname={card.hostname}")
     if card.format == "firstrun":
         tokens += [
             f"systemd.run={BOOT}/firstrun.sh",
@@ -216,18 +220,23 @@ def _user(user: User) -> str:
 
 
 def _wlan(card: Card) -> str:
-    wifi = card.wifi
-    assert wifi is not None
+    assert card.wifi is not None
+    return f"""raspi-config nonint do_wifi_country {card.country}
+install -m 0600 /dev/null /etc/NetworkManager/system-connections/preconfigured.nmconnection
+cat >/etc/NetworkManager/system-connections/preconfigured.nmconnection <<'WIFI'
+{_key_file(card.wifi)}
+WIFI"""
+
+
+def _key_file(wifi: Wifi) -> str:
+    """NetworkManager's, without a line end."""
     # A NetworkManager key file takes other names as a list of bytes.
     plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]*[A-Za-z0-9]", wifi.ssid)
     ssid = wifi.ssid if plain else "".join(f"{byte};" for byte in wifi.ssid.encode())
     kind = {"wpa2": "wpa-psk", "wpa3": "sae"}.get(wifi.security)
     secret = re.sub("^ ", r"\\s", wifi.key.replace("\\", "\\\\"))
     security = f"\n[wifi-security]\nkey-mgmt={kind}\npsk={secret}\n" if kind else ""
-    return f"""raspi-config nonint do_wifi_country {card.country}
-install -m 0600 /dev/null /etc/NetworkManager/system-connections/preconfigured.nmconnection
-cat >/etc/NetworkManager/system-connections/preconfigured.nmconnection <<'WIFI'
-[connection]
+    return f"""[connection]
 id=preconfigured
 type=wifi
 
@@ -240,5 +249,11 @@ hidden={"true" if wifi.hidden else "false"}
 method=auto
 
 [ipv6]
-method=auto
-WIFI"""
+method=auto"""
+
+
+# Of our own (provisioning/image): edge-node-wifi.service and edge-node-firstboot.service take it from the card
+
+
+def _own(card: Card, instance: str) -> dict[str, str]:
+    return {WIFI: f"# {MARK}: {instance}\n{_key_file(card.wifi)}\n"} if card.wifi else {}

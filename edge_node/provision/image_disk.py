@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from edge_node.errors import EdgeNodeError
 
@@ -30,6 +31,8 @@ STATE_FOLDERS = (
 )
 """What a card whose root is only read must remember: lies on the state partition under the same names."""
 FAT, LINUX = "c", "83"
+FILE_TIME = "1767225600"
+"""2026-01-01: the time of what is put into a boot partition."""
 STEP_DEADLINE_S = 1800.0
 TOOLS: Mapping[str, str] = {
     "sfdisk": "fdisk", "mke2fs": "e2fsprogs", "e2fsck": "e2fsprogs", "debugfs": "e2fsprogs", "mkfs.vfat": "dosfstools",
@@ -71,7 +74,13 @@ def need(tools: Mapping[str, str]) -> None:
         raise EdgeNodeError(f"programs are missing: apt-get install {' '.join(missing)}")
 
 
-def run(words: Sequence[str], *, given: str | None = None, deadline_s: float = STEP_DEADLINE_S) -> str:
+def run(
+    words: Sequence[str],
+    *,
+    given: str | None = None,
+    deadline_s: float = STEP_DEADLINE_S,
+    env: Mapping[str, str] | None = None,
+) -> str:
     """What a program prints. Raises EdgeNodeError with the end of its complaint."""
     try:
         done = subprocess.run(
@@ -82,7 +91,7 @@ def run(words: Sequence[str], *, given: str | None = None, deadline_s: float = S
             errors="replace",
             timeout=deadline_s,
             check=False,
-            env={**os.environ, "PATH": _path(), "LC_ALL": "C", "MTOOLS_SKIP_CHECK": "1"},
+            env={**os.environ, "PATH": _path(), "LC_ALL": "C", "MTOOLS_SKIP_CHECK": "1", **(env or {})},
         )
     except subprocess.TimeoutExpired:
         raise EdgeNodeError(f"{words[0]} did not end within {deadline_s:g} s: try again") from None
@@ -128,14 +137,19 @@ def _table(parts: Sequence[Partition]) -> str:
 
 
 def _copy_into(source: Path, image: Path, part: Partition) -> None:
-    """Holes stay holes."""
     with source.open("rb") as read, image.open("r+b") as out:
         out.seek(part.start)
-        while block := read.read(MIB):
-            if block.count(0) == len(block):
-                out.seek(len(block), os.SEEK_CUR)
-            else:
-                out.write(block)
+        copy_sparse(read, out)
+
+
+def copy_sparse(read: BinaryIO, out: BinaryIO) -> None:
+    """Everything from here on; zeros become holes, also at the end, where the caller sets the length."""
+    zeros = bytes(MIB)
+    while block := read.read(MIB):
+        if block == zeros:
+            out.seek(MIB, os.SEEK_CUR)
+        else:
+            out.write(block)
 
 
 def _ext4(image: Path, part: Partition, label: str, folder: Path) -> None:
@@ -144,14 +158,20 @@ def _ext4(image: Path, part: Partition, label: str, folder: Path) -> None:
 
 
 def partitions(image: Path) -> list[Partition]:
-    """What the image's table says. Raises EdgeNodeError."""
-    table = json.loads(run(["sfdisk", "--json", str(image)]))["partitiontable"]
-    return [
-        Partition(
-            number, str(part["type"]), part["start"] * SECTOR, part["size"] * SECTOR, bool(part.get("bootable", False))
-        )
-        for number, part in enumerate(table["partitions"], 1)
-    ]
+    """What the image's table says: four entries of 16 bytes (MBR). Raises EdgeNodeError."""
+    try:
+        with image.open("rb") as file:
+            sector = file.read(SECTOR)
+    except OSError as err:
+        raise EdgeNodeError(f"{image} cannot be read ({err.strerror}): name a card's image") from None
+    if sector[510:] != b"\x55\xaa":
+        raise EdgeNodeError(f"{image} has no partition table: it is no card's image, or only a piece of one")
+    found = []
+    for number, at in enumerate(range(446, 510, 16), 1):
+        status, kind, start, size = struct.unpack("<B3xB3xII", sector[at : at + 16])
+        if kind:
+            found.append(Partition(number, f"{kind:x}", start * SECTOR, size * SECTOR, status == 0x80))
+    return found
 
 
 class Fat:
@@ -162,15 +182,34 @@ class Fat:
 
     def names(self) -> set[str]:
         """Of the files in its top folder."""
-        listing = run(["mdir", "-b", "-i", self._at, "::/"])
+        listing = self._run("mdir", "-b", more=("::/",))
         return {line.removeprefix("::/").rstrip("/") for line in listing.splitlines()}
 
+    def free_bytes(self) -> int:
+        """The last line of a listing: "8 351 744 bytes free"."""
+        last = self._run("mdir", more=("::/",)).strip().splitlines()[-1]
+        return int("".join(filter(str.isdigit, last)))
+
     def text(self, name: str) -> str:
-        return run(["mtype", "-i", self._at, f"::/{name}"])
+        return self._run("mtype", more=(f"::/{name}",))
 
     def fetch(self, name: str, target: Path) -> None:
-        """Copies one file out of the image."""
-        run(["mcopy", "-n", "-o", "-i", self._at, f"::/{name}", str(target)])
+        """Copies one file, or one folder with all in it, out of the image."""
+        self._run("mcopy", "-s", "-n", "-o", more=(f"::/{name}", str(target)))
+
+    def put(self, source: Path, name: str) -> None:
+        """Copies one file into the image, in place of what is there."""
+        self._run("mcopy", "-o", more=(str(source), f"::/{name}"))
+
+    def remove(self, name: str) -> None:
+        self._run("mdel", more=(f"::/{name}",))
+
+    def make_folder(self, name: str) -> None:
+        self._run("mmd", more=(f"::/{name}",))
+
+    def _run(self, tool: str, *options: str, more: Sequence[str]) -> str:
+        """The same files give the same bytes: mtools takes the time of this variable for that of now."""
+        return run([tool, *options, "-i", self._at, *more], env={"SOURCE_DATE_EPOCH": FILE_TIME, "TZ": "UTC"})
 
 
 class Ext4:

@@ -15,6 +15,7 @@ INIT_FORMATS: dict[Format, str] = {
     "cloud-init": "cloudinit-rpi",
     "rpi-preseed": "rpi-preseed",
     "firstrun": "systemd",
+    "edge-node": "none",
 }
 DEVICES = ("pi5-64bit", "pi4-64bit", "pi3-64bit")
 BLOCK_BYTES = 1 << 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from edge_node.cli.main import main
 from tests.provision.cards import CANARY, FLEET, boot_partition
+from tests.provision.test_image_card import make as make_image
 
 
 @pytest.fixture
@@ -87,6 +89,29 @@ def test_one_device_onto_a_card(fleet: Path, capsys: pytest.CaptureFixture[str])
     assert main(write) == 1 and "--force" in capsys.readouterr().err
     assert main([*write, "--force"]) == 0 and "user-data.before-edge-node" in capsys.readouterr().out
     assert main(["provision", "verify", str(fleet)]) == 1 and main(["provision", "verify", str(fleet / "none")]) == 1
+
+
+@pytest.mark.skipif(shutil.which("mformat") is None, reason="needs apt-get install mtools")
+def test_one_device_into_an_image(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, out = make_image(fleet), fleet / "gate-7.img"
+    before = image.read_bytes()
+    new = ["provision", "new", "gate-7", *words(fleet, "--image", str(image), "--image-out", str(out))]
+    assert main([*new, "--dry-run"]) == 0 and not out.exists()
+    assert main(new) == 0 and f"{out} is the image of gate-7, generation 1: flash it" in capsys.readouterr().out
+    assert image.read_bytes() == before and main(["provision", "verify", "--image", str(out)]) == 0
+    assert main(["provision", "verify", "--image", str(image)]) == 1
+    write = ["provision", "write", str(fleet / "out/gate-7"), "--image", str(image)]
+    assert main([*write, "--dry-run"]) == 0 and image.read_bytes() == before
+    assert main(write) == 0 and main(["provision", "verify", "--image", str(image)]) == 0
+    capsys.readouterr()
+    packed = fleet / "os.img.xz"
+    packed.write_bytes(lzma.compress(before))
+    assert main(["provision", "write", str(fleet / "out/gate-7"), "--image", str(packed)]) == 2
+    assert "xz --decompress --keep os.img.xz" in capsys.readouterr().err
+    boot = ["--boot", str(fleet), "--image-out", str(out)]
+    assert main(["provision", "write", str(fleet / "out/gate-7"), *boot]) == 2
+    with pytest.raises(SystemExit):
+        main([*write, "--boot", str(fleet)])
 
 
 def test_a_folder_that_cannot_be_written_is_a_failure(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:

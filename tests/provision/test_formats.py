@@ -28,11 +28,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "open": {"user": {"name": "keeper", "ssh_keys": [SSH_KEY], "password_hash": HASH}}
     | {"wifi": {"ssid": "Guests", "security": "open"}},
 }
-FORMATS: tuple[Format, ...] = ("cloud-init", "rpi-preseed", "firstrun")
+FORMATS: tuple[Format, ...] = ("cloud-init", "rpi-preseed", "firstrun", "edge-node")
 
 
 def of(form: Format, variant: str) -> Card:
-    return card(format=form, **VARIANTS[variant])
+    nobody = {"user": None} if form == "edge-node" else {}
+    return card(format=form, **VARIANTS[variant] | nobody)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -89,6 +90,12 @@ def test_the_command_line_of_each() -> None:
     ]
     assert cmdline_tokens(of("rpi-preseed", "plain"), 4) == []
     assert cmdline_tokens(of("firstrun", "plain"), 4)[0] == "systemd.run=/boot/firmware/firstrun.sh"
+    assert cmdline_tokens(of("edge-node", "plain"), 4) == ["systemd.hostname=gate-1"]
+
+
+def test_nobody_logs_in_to_our_own_image() -> None:
+    with pytest.raises(ValueError, match="leave user out"):
+        card(format="edge-node")
 
 
 def test_toml_of_everything() -> None:
