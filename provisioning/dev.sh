@@ -15,7 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 VENV=.venv
 REQUIREMENTS=provisioning/requirements/dev.txt
 RUN_PACKAGES=(python3 python3-venv libportaudio2 libasound2-plugins fonts-dejavu-core)
-TEST_PACKAGES=(openssl libspeexdsp1 pulseaudio pulseaudio-utils chromium systemd)
+TEST_PACKAGES=(openssl libspeexdsp1 espeak-ng pulseaudio pulseaudio-utils chromium systemd fdisk dosfstools mtools)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "dev.sh: $*"; exit 1; }

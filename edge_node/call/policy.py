@@ -55,7 +55,7 @@ class DoorPolicy:
     """Who may open which doors; nobody by default.
 
     `allow` holds patterns of server-stamped peer ids; `signing` says what requests must be signed with, if they must.
-    `rate` bounds the releases of one person; `max_refusals` within `refusal_window_s` lock somebody out for `lockout_s`.
+    `rate` bounds the releases of one person; `max_refusals` within `refusal_window_s` lock out for `lockout_s`.
     """
 
     doors: Sequence[str] = ()

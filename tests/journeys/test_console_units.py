@@ -14,7 +14,7 @@ from edge_node.hub.pages import FOLDER
 from tests.support.browser import node_js
 
 UNITS = Path(__file__).parent / "console_units"
-MAX_BYTES = 100_000
+MAX_BYTES = 100 * 1024
 FILES = sorted(path for path in FOLDER.iterdir() if path.is_file())
 MODULES = [path for path in FILES if path.suffix == ".js"]
 

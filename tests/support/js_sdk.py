@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.browser import node_js
 from tests.support.process import run_once
 
 PINNED = {"@metered-ca/realtime": "1.2.0", "@roamhq/wrtc": "0.10.0", "ws": "8.18.3"}
@@ -68,10 +69,8 @@ async def _install(target: Path) -> None:
 
 
 async def node() -> str:
-    """Node's program file; skips the test where it is missing or too old."""
-    found = shutil.which("node")
-    if found is None:
-        pytest.skip("node is not installed")
+    """Node's program file; skips the test where it is too old."""
+    found = node_js()
     _, version, _ = await run_once(found, "--version")
     if int(version.strip().lstrip("v").split(".")[0]) < OLDEST_NODE:
         pytest.skip(f"node {version.strip()} is too old: the official JavaScript SDK needs {OLDEST_NODE}")

@@ -121,6 +121,7 @@ function description(state, from, data, now) {
 		name: clean(data.name) ?? id,
 		role: clean(data.role) ?? "door",
 		doors: names(data.doors),
+		challenge: clean(data.challenge), // door.open must be signed with it
 		present: true,
 		since: known?.present ? known.since : now,
 		talk: known?.talk ?? null,
@@ -258,10 +259,11 @@ function hangup(state) {
 	return { state: { ...settle(state, call.id), call: null }, send: [say(call, "call.hangup")] };
 }
 
-function open(state, { peer, door, nonce, at }, now) {
+/** `proof` is {key, signature} for a node that wants them, else {}. */
+function open(state, { peer, door, nonce, at, proof = {} }, now) {
 	if (!state.nodes[peer] || (state.door && state.door.ok === null)) return { state };
 	const engaged = [state.call, ...state.rings].find((c) => c?.peer === peer);
-	const data = { type: "door.open", door, nonce, at, ...(engaged ? { call: engaged.id } : {}) };
+	const data = { type: "door.open", door, nonce, at, ...(engaged ? { call: engaged.id } : {}), ...proof };
 	return { state: { ...state, door: { peer, door, nonce, until: now + DOOR_MS, ok: null, reason: null } }, send: [{ to: peer, data }] };
 }
 

@@ -1,7 +1,8 @@
 // Joins the pieces: events go into the reducer, its messages go out, the page is drawn, sound and microphone follow.
 
 import { initial, mode, nodeOnShow, reduce } from "./call.js";
-import { $, EventTail, show } from "./dom.js";
+import { $, EventTail, setText, show } from "./dom.js";
+import { prove } from "./key.js";
 import { PeerLink, isSignal, offersNode } from "./peer.js";
 import { Signalling } from "./signalling.js";
 import { SimPanel } from "./sim.js";
@@ -25,7 +26,7 @@ const view = new View({
 	hangup: () => dispatch({ type: "hangup" }),
 	call: () => shown && dispatch({ type: "start", peer: shown.peer, id: crypto.randomUUID?.() ?? nonce() }),
 	mute: () => dispatch({ type: "mute", muted: !state.muted }),
-	open: (door) => shown && dispatch({ type: "open", peer: shown.peer, door, nonce: nonce(), at: Math.floor(Date.now() / 1000) }),
+	open: (door) => shown && open(shown, door),
 	redraw: () => redraw(),
 });
 
@@ -41,6 +42,19 @@ const links = new Map(); // peer id -> PeerLink
 
 function nonce() {
 	return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+async function open({ peer, id, challenge }, door) {
+	const request = { door, nonce: nonce(), at: Math.floor(Date.now() / 1000) };
+	const proof = challenge ? await prove({ node: id, challenge, me: state.me, ...request }) : {};
+	dispatch({ type: "open", peer, proof, ...request });
+}
+
+/** The key that a door's owner has to know. */
+async function showKey() {
+	const wanted = Object.values(state.nodes).some((node) => node.challenge);
+	if (wanted) setText($("device-key"), (await prove()).key ?? "none, as only https pages can sign");
+	show($("key-part"), wanted);
 }
 
 // The access code: from the link, kept for this tab
@@ -238,6 +252,7 @@ function ask(wanted) {
 	$("dialog-title").textContent = wanted ? "Open the console" : "You";
 	$("dialog-done").textContent = wanted ? "Open" : "Save";
 	$("name").value = selfName();
+	showKey();
 	if (!$("dialog").open) $("dialog").showModal();
 }
 

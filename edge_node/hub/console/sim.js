@@ -10,7 +10,7 @@ const SWITCHES = [
 	["heat", "Heat", "warm"],
 	["tone", "Microphone tone"],
 ];
-const RETRY_MS = [500, 1000, 2000, 4000];
+const RETRY_MS = 1000;
 
 /** Reads newline-delimited JSON from a fetch answer. */
 export async function* jsonLines(body) {
@@ -48,19 +48,16 @@ export class SimPanel {
 
 	/** Follows the simulator for as long as the page lives. */
 	async run() {
-		for (let tries = 0; ; tries += 1) {
+		for (;;) {
 			try {
 				const answer = await fetch("/sim/events", { headers: this.auth(), cache: "no-store" });
 				if (!answer.ok) throw new Error(`sim ${answer.status}`);
-				for await (const event of jsonLines(answer.body)) {
-					tries = 0;
-					this.take(event);
-				}
+				for await (const event of jsonLines(answer.body)) this.take(event);
 			} catch {
 				// the simulator's hub restarts at the press of a button: the panel waits for it
 			}
 			setAttr(this.root, "data-link", "lost");
-			await new Promise((done) => setTimeout(done, RETRY_MS[Math.min(tries, RETRY_MS.length - 1)]));
+			await new Promise((done) => setTimeout(done, RETRY_MS));
 		}
 	}
 

@@ -22,7 +22,8 @@ const REFUSED = {
 const WHY = {
 	"not allowed": "you may not open it. Ask the owner to add you to [door] allow.",
 	"unknown door": "the node has no such door.",
-	"signature required": "it wants a signed request, which this page cannot give.",
+	"signature required": "it wants a signed request. Open this page with https.",
+	"unknown key": "it does not know this device. Its owner needs the key shown under your name.",
 	"nonce already used": "the request was used before. Try again.",
 };
 

@@ -9,6 +9,7 @@ import { outcome, statusLine } from "./words.js";
 const DOOR = "door-1";
 const ME = "resident-me";
 const ANNA = "resident-anna";
+const DESCRIPTION = { type: "node.description", id: "front", name: "Front door", role: "door", doors: ["door"], buttons: ["call"] };
 
 /** A page that has joined and knows the door. */
 function page() {
@@ -25,7 +26,7 @@ function page() {
   world.line = () => statusLine(world.state, call.nodeOnShow(world.state), world.now).text;
   world.do({ type: "welcome", me: ME });
   world.do({ type: "presence", joined: [{ peer: DOOR }, { peer: ANNA, name: "Anna" }], left: [], snapshot: true });
-  world.hear({ type: "node.description", id: "front", name: "Front door", role: "door", doors: ["door"], buttons: ["call"] });
+  world.hear(DESCRIPTION);
   world.sent.length = 0;
   return world;
 }
@@ -166,6 +167,18 @@ test("the door opens on its own answer only, and silence is told", () => {
   w.do({ ...open, nonce: "n4" });
   w.hear({ type: "door.result", nonce: "n4", ok: true });
   assert.equal(w.state.door.ok, true);
+});
+
+test("a door that wants signed requests says with what", () => {
+  const w = page();
+  assert.equal(w.state.nodes[DOOR].challenge, null);
+  w.hear({ ...DESCRIPTION, challenge: "c0ffee" });
+  assert.equal(w.state.nodes[DOOR].challenge, "c0ffee");
+  const proof = { key: "aa", signature: "bb" };
+  const [{ data }] = w.do({ type: "open", peer: DOOR, door: "door", nonce: "n1", at: 7, proof });
+  assert.deepEqual(data, { type: "door.open", door: "door", nonce: "n1", at: 7, ...proof });
+  w.hear({ type: "door.result", nonce: "n1", ok: false, reason: "unknown key" });
+  assert.match(w.line(), /does not know this device/);
 });
 
 test("a node that loses its network keeps its call for a while, also under a new id", () => {
