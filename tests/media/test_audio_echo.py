@@ -6,6 +6,7 @@ EDGE_NODE_ECHO_S=60 makes the scenes longer. Synthetic speech and one static lin
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from edge_node.dsp.pcm import RATE, Pcm
 from edge_node.errors import SettingsError
 from edge_node.media.echo import control as module
-from edge_node.media.echo.control import EchoControl, best_canceller
+from edge_node.media.echo.control import EchoControl, Work, best_canceller
 from edge_node.media.echo.livekit_apm import LivekitCanceller
 from edge_node.media.echo.speexdsp import SpeexCanceller
 from edge_node.ports import EchoCanceller
@@ -31,6 +32,10 @@ def speex() -> SpeexCanceller:
         return SpeexCanceller()
     except OSError as err:
         pytest.skip(str(err))
+
+
+def at_once(work: Work) -> None:
+    work()
 
 
 def run(control: EchoControl, captured: Samples, played: Samples) -> tuple[Samples, list[str]]:
@@ -52,7 +57,7 @@ def scene(delay_ms: float, seconds: float = SCENE_S) -> tuple[Samples, Samples]:
 @pytest.mark.parametrize("delay_ms", DELAYS_MS)
 def test_with_livekit_the_echo_is_35_db_down_within_1_5_s(delay_ms: float) -> None:
     heard, far = scene(delay_ms)
-    control = EchoControl(make=LivekitCanceller)
+    control = EchoControl(make=LivekitCanceller, load=at_once)
     control.opened(delay_ms)
     sent, labels = run(control, heard, far)
     assert power_db(heard, 0.5, 1.5) - power_db(sent, 0.5, 1.5) >= 35.0
@@ -88,7 +93,7 @@ def test_with_livekit_both_may_talk_at_once(delay_ms: float) -> None:
     heard, far = scene(delay_ms)
     near = speech(SCENE_S, 2, 210.0)
     near[: int(DOUBLE_S * RATE)] = 0.0
-    control = EchoControl(make=LivekitCanceller)
+    control = EchoControl(make=LivekitCanceller, load=at_once)
     sent, labels = run(_opened(control), heard + near, far)
     assert labels[-1] == "livekit", "double talk is no reason to take turns"
     assert abs(kept_db(near, heard, sent)) <= 3.0
@@ -102,7 +107,7 @@ def _opened(control: EchoControl) -> EchoControl:
 @pytest.mark.parametrize("delay_ms", DELAYS_MS)
 def test_with_speexdsp_the_echo_is_20_db_down(delay_ms: float) -> None:
     heard, far = scene(delay_ms, max(SCENE_S, 14.0))
-    control = EchoControl(make=speex)
+    control = EchoControl(make=speex, load=at_once)
     sent, labels = run(_opened(control), heard, far)
     assert power_db(heard, 0.5, 2.0) - power_db(sent, 0.5, 2.0) >= 35.0, "in turns until it has learnt"
     assert power_db(heard, 9.0, 14.0) - power_db(sent, 9.0, 14.0) >= 20.0
@@ -113,7 +118,7 @@ def test_with_speexdsp_the_echo_is_20_db_down(delay_ms: float) -> None:
 def test_without_a_canceller_they_take_turns(delay_ms: float) -> None:
     heard, far = scene(delay_ms)
     room = Room(delay_ms)
-    control = EchoControl(make=lambda: None)
+    control = EchoControl(make=lambda: None, load=at_once)
     sent, labels = run(_opened(control), heard, far)
     noise = 10 ** (room.noise_dbfs / 10)
     echo = 10 ** (power_db(heard, 0.0, SCENE_S) / 10) - noise
@@ -124,7 +129,7 @@ def test_without_a_canceller_they_take_turns(delay_ms: float) -> None:
 
 def test_two_clocks_mean_turns_whatever_canceller_there_is() -> None:
     heard, far = scene(60.0)
-    control = EchoControl(make=LivekitCanceller)
+    control = EchoControl(make=LivekitCanceller, load=at_once)
     control.opened(None)
     sent = []
     for captured, played in zip(blocks(heard), blocks(far), strict=True):
@@ -132,6 +137,35 @@ def test_two_clocks_mean_turns_whatever_canceller_there_is() -> None:
         sent.append(control.captured(captured))
     assert control.label == "half-duplex"
     assert power_db(heard, 0.5, SCENE_S) - power_db(samples(sent), 0.5, SCENE_S) >= 30.0, "down to the room's noise"
+
+
+def test_nothing_is_loaded_before_something_is_played() -> None:
+    heard, far = scene(60.0, 6.0)
+    waiting: list[Work] = []
+    control = _opened(EchoControl(make=LivekitCanceller, load=waiting.append))
+    run(control, heard[:RATE], np.zeros_like(far[:RATE]))
+    assert not waiting, "silence needs no canceller"
+    run(control, heard, far)
+    assert len(waiting) == 1 and control.label == "half-duplex", "asked for once, not there yet"
+    waiting[0]()
+    _, labels = run(control, heard, far)
+    assert labels[-1] == "livekit"
+
+
+def test_it_is_loaded_beside_the_sounds_thread() -> None:
+    made_in: list[str] = []
+
+    def make() -> EchoCanceller:
+        made_in.append(threading.current_thread().name)
+        return Drifts()
+
+    control = _opened(EchoControl(make=make))
+    loud, quiet = np.full(480, 1000, np.int16), np.zeros(480, np.int16)
+    control.together(quiet, loud)
+    for thread in threading.enumerate():
+        if thread.name == "echo-canceller":
+            thread.join(10.0)
+    assert made_in == ["echo-canceller"]
 
 
 class Drifts:
@@ -152,7 +186,7 @@ class Drifts:
 
 def test_a_canceller_that_no_longer_works_is_helped_by_turns() -> None:
     heard, far = scene(60.0, 14.0)
-    control = EchoControl(make=Drifts)
+    control = EchoControl(make=Drifts, load=at_once)
     sent, labels = run(_opened(control), heard, far)
     assert labels[290] == "livekit"
     assert labels[-1] == "half-duplex"

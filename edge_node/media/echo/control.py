@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
+
 from edge_node.dsp.echo_delay import MAX_DELAY_MS, EchoDelay
 from edge_node.dsp.echo_return import EchoReturn
 from edge_node.dsp.half_duplex import HalfDuplex
@@ -21,6 +23,7 @@ from edge_node.ports import BLOCK_FRAMES, EchoCanceller
 log = logging.getLogger(__name__)
 
 Mode = Literal["auto", "on", "off", "half-duplex"]
+Work = Callable[[], None]
 WAITING_BLOCKS = 8
 """Played blocks that wait for the microphone's thread while both have streams of their own."""
 HOW_TO_GET_ONE = "install edge-node[aec], or run sudo apt install libspeexdsp1"
@@ -39,17 +42,30 @@ def best_canceller() -> EchoCanceller | None:
         return None
 
 
+def in_background(work: Work) -> None:
+    """Beside the sound's thread, which must not wait for a library."""
+    threading.Thread(target=work, name="echo-canceller").start()
+
+
 class EchoControl:
     """Cleans the microphone's blocks; from the sound card's thread, never waits.
 
     On one clock a canceller does it, and half-duplex for as long as that has not shown that it works. On two clocks,
-    or without a canceller, half-duplex does it alone.
+    or without a canceller, half-duplex does it alone. Unless the mode is "on", the canceller is loaded with the first
+    sound that is played: its library takes 14 MB, which a node that nobody talks to does not need.
     """
 
-    def __init__(self, mode: Mode = "auto", make: Callable[[], EchoCanceller | None] = best_canceller) -> None:
-        """Raises SettingsError when the mode is "on" and this machine has no canceller."""
+    def __init__(
+        self,
+        mode: Mode = "auto",
+        make: Callable[[], EchoCanceller | None] = best_canceller,
+        *,
+        load: Callable[[Work], None] = in_background,
+    ) -> None:
+        """`load(work)` does the work soon. Raises SettingsError when the mode is "on" and there is no canceller."""
         self._mode = mode
         self._make: Callable[[], EchoCanceller | None] | None = make if mode == "auto" else None
+        self._load = load
         self._canceller = make() if mode == "on" else None
         if mode == "on" and self._canceller is None:
             raise SettingsError(f'audio.echo_cancel: this machine has no canceller for "on": {HOW_TO_GET_ONE}')
@@ -80,8 +96,6 @@ class EchoControl:
 
     def opened(self, latency_ms: float | None) -> None:
         """A stream begins; `latency_ms` is what its buffers say, both ways, or None where they share no clock."""
-        if self._make is not None and latency_ms is not None:
-            self._canceller, self._make = self._make(), None
         self._hint_ms = latency_ms
         self._delay = EchoDelay()
         self._cancelled.forget()
@@ -95,6 +109,9 @@ class EchoControl:
             return captured
         if self._delay.feed(captured, played) and self._canceller is not None:
             self._canceller.set_delay(self._delay.ms or 0.0)
+        if self._make is not None and np.any(played):
+            make, self._make = self._make, None
+            self._load(lambda: self._use(make()))
         if self._canceller is None:
             return self._half_duplex(captured, captured, played)
         try:
@@ -109,6 +126,11 @@ class EchoControl:
         self._say(self._canceller.label)
         self._total.feed(captured, cleaned, played, self._delay.ms or self._hint_ms or 0.0)
         return cleaned
+
+    def _use(self, canceller: EchoCanceller | None) -> None:
+        if canceller is not None:
+            canceller.set_delay(self._delay.ms or self._hint_ms or 0.0)
+        self._canceller = canceller
 
     def played(self, played: Pcm) -> None:
         """A block of the speaker's own stream; from its thread."""

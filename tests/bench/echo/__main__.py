@@ -28,7 +28,7 @@ def measure(report: Report, name: str, delay_ms: float, seconds: float) -> None:
     far = speech(seconds, 1)
     room = Room(delay_ms)
     heard = room.echo(far) + room.noise(len(far))
-    control = EchoControl(mode, make)
+    control = EchoControl(mode, make, load=lambda work: work())
     control.opened(delay_ms)
     pairs = list(zip(blocks(heard), blocks(far), strict=True))
     begin = time.process_time()
