@@ -11,7 +11,7 @@ from edge_node.call.messages import DoorOpen
 
 Verify = Callable[[str, bytes, str], bool]
 """Whether a signature (hex) of a message was made by the owner of an Ed25519 key (hex)."""
-PURPOSE = "edge-node door.open 1"
+PURPOSE = "edge-node/door.open/1"
 NONCES_PER_KEY = 256
 
 

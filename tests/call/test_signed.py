@@ -15,7 +15,7 @@ REQUEST = DoorOpen("gate", "n1", 1000.75, key="aa", signature="sig:aa")
 
 
 def verify(public: str, message: bytes, signature: str) -> bool:
-    return message.startswith(b"edge-node door.open 1\n") and signature == f"sig:{public}"
+    return message.startswith(b"edge-node/door.open/1\n") and signature == f"sig:{public}"
 
 
 def judge(request: DoorOpen, peer_id: str = "anna") -> str | None:
@@ -23,7 +23,7 @@ def judge(request: DoorOpen, peer_id: str = "anna") -> str | None:
 
 
 def test_what_is_signed() -> None:
-    expected = b"edge-node door.open 1\nfront\nc0ffee\ngate\nn1\n1000\nanna"
+    expected = b"edge-node/door.open/1\nfront\nc0ffee\ngate\nn1\n1000\nanna"
     assert SIGNING.message(REQUEST, "anna") == expected
     assert SIGNING.message(replace(REQUEST, at=-0.5), "anna").split(b"\n")[5] == b"-1"
 

@@ -2,7 +2,7 @@
 
 /** What is signed: edge_node/call/signed.py reads the same. */
 export function signedText({ node, challenge, door, nonce, at, me }) {
-	return ["edge-node door.open 1", node, challenge, door, nonce, at, me].join("\n");
+	return ["edge-node/door.open/1", node, challenge, door, nonce, at, me].join("\n");
 }
 
 const hex = (bytes) => [...new Uint8Array(bytes)].map((b) => b.toString(16).padStart(2, "0")).join("");
