@@ -11,10 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edge_node.cli.common import config_or_none
-from edge_node.cli.doctor_site import examine_settings
+from edge_node.cli.doctor_site import Examined, examine_settings
 from edge_node.errors import DeviceLost, DeviceMissing
 from edge_node.host.doctor import Doctor
 from edge_node.host.findings import Finding, Level
+from edge_node.host.live_check import Live, ask
 from edge_node.settings import load
 
 MARKS = {Level.OK: "ok", Level.NOTE: "note", Level.PROBLEM: "PROBLEM"}
@@ -29,14 +30,12 @@ def main(args: argparse.Namespace) -> int:
     root: Path = args.root
     try:
         path = config_or_none(args.config) if root == Path("/") else args.config
-        site, findings = examine_settings(path, load, root)
+        examined = examine_settings(path, load, root)
     except PermissionError:
-        todo = "run: sudo edge-node doctor"
-        site, findings = (
-            examine_settings(None, load, root)[0],
-            [Finding("settings", Level.NOTE, "only root may read them", todo)],
-        )
-    findings = [*Doctor(root, site=site).examine(), *findings]
+        unread = Finding("settings", Level.NOTE, "only root may read them", "run: sudo edge-node doctor")
+        examined = Examined(examine_settings(None, load, root).site, [unread], None)
+    live = ask(examined.hub) if root == Path("/") else Live()
+    findings = [*Doctor(root, site=examined.site, live=live).examine(), *examined.findings]
     if args.json:
         print(json.dumps([as_json(finding) for finding in findings], indent=2))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_node.devices.cards import known_cards, present_cards, recognised
@@ -17,8 +18,17 @@ from edge_node.settings import GpioSettings, Settings
 AREA = "settings"
 
 
-def examine_settings(path: Path | None, load: Callable[[Path], Settings], root: Path) -> tuple[Site, list[Finding]]:
-    """The site for host.doctor, with what is wrong with the settings themselves."""
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """The site for host.doctor, what is wrong with the settings themselves, the hub's address in them."""
+
+    site: Site
+    findings: list[Finding]
+    hub: str | None
+
+
+def examine_settings(path: Path | None, load: Callable[[Path], Settings], root: Path) -> Examined:
+    """Reads the settings, which may be wrong or missing, and asks the devices' profiles."""
     found: list[Finding] = []
     settings: Settings | None = None
     if path is None:
@@ -31,10 +41,12 @@ def examine_settings(path: Path | None, load: Callable[[Path], Settings], root: 
         except SettingsError as err:
             todo = f"edit {path}, then: edge-node config check {path}"
             found += [Finding(AREA, Level.PROBLEM, problem, todo) for problem in err.problems]
+    hub = settings.channel.url if settings else None
     try:
-        return _site(settings, root), found
+        return Examined(_site(settings, root), found, hub)
     except SettingsError as err:
-        return Site(), [*found, *(Finding(AREA, Level.PROBLEM, problem, "edit the file") for problem in err.problems)]
+        wrong = [Finding(AREA, Level.PROBLEM, problem, "edit the file") for problem in err.problems]
+        return Examined(Site(), found + wrong, hub)
 
 
 def _site(settings: Settings | None, root: Path) -> Site:
@@ -54,6 +66,7 @@ def _site(settings: Settings | None, root: Path) -> Site:
         present=present,
         cards=there,
         wanted_card=None if wanted == "auto" else cards[wanted],
+        source=settings.video.source,
         microphone=settings.audio.microphone,
         speaker=settings.audio.speaker,
     )

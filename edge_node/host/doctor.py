@@ -12,6 +12,7 @@ from edge_node.encode_plan.limits import HARDWARE_CARD
 from edge_node.encode_plan.rules import receive_buffer_bytes, supply_advice
 from edge_node.host.findings import Finding, Level
 from edge_node.host.identity import read_machine
+from edge_node.host.live_check import Live, check_hub, check_service
 from edge_node.host.panel_check import Site, check_panel
 from edge_node.host.probes import LinuxProbe
 
@@ -19,7 +20,14 @@ HOT_C = 80.0  # Raspberry Pi documentation: the firmware begins to throttle at 8
 WEAK_RSSI_DBM = -75
 FULL_PERCENT = 90.0
 SERVICE_GROUPS = ("video", "audio", "render", "gpio")  # SupplementaryGroups= of systemd/edge-node.service
+STATE = "var/lib/edge-node"
+PICTURES_OF_ITS_OWN = ("rtsp", "file", "test", "none")  # video.source
 FAST_CAMERA_KBPS = 8000  # what cameras of 4 megapixels are set to when they come
+
+
+def needs_card(wanted: str) -> bool:
+    """Whether this microphone or speaker of the settings is a device of this machine."""
+    return wanted not in ("none", "test", "rtsp") and not wanted.startswith("file:")
 
 
 class Doctor:
@@ -32,12 +40,15 @@ class Doctor:
         has_library: Callable[[str], bool] | None = None,
         ask_clock: Callable[[], int | None] | None = None,
         site: Site | None = None,
+        live: Live | None = None,
     ) -> None:
         self._root = root
         self._site = site or Site()
+        self._live = live or Live()
         self._has_module = has_module or (lambda name: importlib.util.find_spec(name) is not None)
         self._has_library = has_library or (lambda name: ctypes.util.find_library(name) is not None)
-        self._probe = LinuxProbe(root, ask_clock=ask_clock)
+        state_dir = root / STATE
+        self._probe = LinuxProbe(root, state_dir if state_dir.is_dir() else root, ask_clock=ask_clock)
         self._machine = read_machine(root)
         self._is_pi = "raspberry pi" in (self._machine.model or "").lower()
 
@@ -61,7 +72,9 @@ class Doctor:
         if self._is_pi and not self._has_module("picamera2"):
             todo = "for the ribbon camera run: sudo apt install python3-picamera2"
             yield Finding("camera", Level.NOTE, "picamera2 is not installed", todo)
-        if not cameras:
+        if not cameras and self._site.source in PICTURES_OF_ITS_OWN:
+            yield Finding("camera", Level.OK, f'none here, and video.source = "{self._site.source}" wants none')
+        elif not cameras:
             todo = 'plug one in, or set video.source to "rtsp", "file" or "test"'
             yield Finding("camera", Level.PROBLEM, "no camera", todo)
 
@@ -73,14 +86,21 @@ class Doctor:
         yield Finding("encoder", Level.OK, f"H.264 in software on {os.cpu_count()} cores")
 
     def sound(self) -> Iterator[Finding]:
-        if not self._has_library("portaudio"):
+        wanted = {"microphone": self._site.microphone, "speaker": self._site.speaker}
+        if any(map(needs_card, wanted.values())) and not self._has_library("portaudio"):
             yield Finding("sound", Level.PROBLEM, "PortAudio is missing", "run: sudo apt install libportaudio2")
         pcms = self._text("proc/asound/pcm").splitlines()
         cards = [
             line.partition("]:")[2].strip() for line in self._text("proc/asound/cards").splitlines() if "]:" in line
         ]
         for direction, what in (("capture", "microphone"), ("playback", "speaker")):
-            if not any(direction in line for line in pcms):
+            if any(direction in line for line in pcms):
+                continue
+            if not needs_card(wanted[what]):
+                yield Finding(
+                    "sound", Level.OK, f'no card with a {what}, and audio.{what} = "{wanted[what]}" wants none'
+                )
+            else:
                 todo = f'connect one, or set audio.{what} = "none"'
                 yield Finding("sound", Level.PROBLEM, f"no sound card with a {what}", todo)
         for card in cards:
@@ -89,9 +109,10 @@ class Doctor:
     def pins(self) -> Iterator[Finding]:
         chips = sorted((self._root / "dev").glob("gpiochip*"))
         if not chips:
-            yield Finding(
-                "pins", Level.NOTE, "no GPIO chip", 'set gpio.driver = "none" to run without a panel, "mock" to try one'
-            )
+            parts = ", ".join(map(str, self._site.claims))
+            text = f"no GPIO chip, so nothing becomes of {parts}" if parts else "no GPIO chip"
+            todo = 'set gpio.driver = "none" to run without a panel, "mock" to try one'
+            yield Finding("pins", Level.PROBLEM if parts else Level.NOTE, text, todo)
             return
         yield self._node_finding("pins", self._shown(chips[0]), f"{len(chips)} GPIO chips", "gpio")
         if not self._has_module("lgpio"):
@@ -103,7 +124,8 @@ class Doctor:
         return check_panel(self._site, self._root)
 
     def service(self) -> Iterator[Finding]:
-        """The account that the daemon runs as; nothing on a machine where it is not installed."""
+        """The account that the daemon runs as, how it runs; nothing on a machine where it is not installed."""
+        yield from check_service(self._live)
         if not any(line.startswith("edge-node:") for line in self._text("etc/passwd").splitlines()):
             return
         groups = {line.partition(":")[0] for line in self._text("etc/group").splitlines()}
@@ -120,9 +142,11 @@ class Doctor:
         default = next((words[0] for words in routes if len(words) > 1 and words[1] == "00000000"), None)
         if default is None:
             todo = "connect a cable or Wi-Fi; a hub on this machine works without"
-            yield Finding("network", Level.PROBLEM, "no way to the internet", todo)
+            level = Level.NOTE if self._live.hub_answers else Level.PROBLEM
+            yield Finding("network", level, "no way to the internet", todo)
         else:
             yield Finding("network", Level.OK, f"default route over {default}")
+        yield from check_hub(self._live)
         buffer_bytes = self._text("proc/sys/net/core/rmem_max").strip()
         if buffer_bytes.isdigit() and int(buffer_bytes) < receive_buffer_bytes(FAST_CAMERA_KBPS):
             todo = (
@@ -162,13 +186,18 @@ class Doctor:
             yield Finding("power", Level.PROBLEM if hot else Level.OK, f"processor at {temp_c:g} °C", todo)
 
     def storage(self) -> Iterator[Finding]:
-        root = next((line.split() for line in self._text("proc/mounts").splitlines() if line.split()[1:2] == ["/"]), [])
-        if len(root) > 3 and root[2] == "overlay" and self._is_pi:
+        root, state = self._mount("/"), self._mount(f"/{STATE}")
+        if state[1] != "/" and "ro" in state[3].split(","):
+            todo = f"run: sudo mount -o remount,rw {state[1]} ; if it comes back, the card is worn out: replace it"
+            yield Finding("storage", Level.PROBLEM, f"/{STATE} cannot be written (read-only file system)", todo)
+        elif root[2] == "overlay" and state[1] != "/":
+            yield Finding("storage", Level.OK, f"changes of the system are forgotten at a restart, /{STATE} is kept")
+        elif root[2] == "overlay" and self._is_pi:
             todo = "sudo raspi-config, Performance, Overlay File System: switch it off before you change anything"
             yield Finding(
                 "storage", Level.NOTE, "what is written is forgotten at a restart (overlay file system)", todo
             )
-        elif len(root) > 3 and "ro" in root[3].split(","):
+        elif "ro" in root[3].split(","):
             todo = "run: sudo mount -o remount,rw / ; if that fails or it comes back, the card is worn out: replace it"
             yield Finding("storage", Level.PROBLEM, "nothing can be written (read-only file system)", todo)
         used = self._probe.disk_used_percent()
@@ -176,6 +205,12 @@ class Doctor:
             full = used >= FULL_PERCENT
             todo = "make room: sudo journalctl --vacuum-size=100M && sudo apt clean" if full else ""
             yield Finding("storage", Level.PROBLEM if full else Level.OK, f"{used:g} % used", todo)
+
+    def _mount(self, path: str) -> list[str]:
+        """Device, mount point, type, options of the file system that has it."""
+        mounts = [line.split() for line in self._text("proc/mounts").splitlines()]
+        fits = [it for it in mounts if len(it) > 3 and f"{path}/".startswith(f"{it[1].rstrip('/')}/")]
+        return max(fits, key=lambda it: len(it[1]), default=["", "/", "", ""])
 
     def _video_nodes(self) -> list[tuple[str, str]]:
         """(device path, driver's name for it) of every V4L2 node that can be a camera or an encoder."""

@@ -42,6 +42,7 @@ class Site:
     present: Sequence[tuple[str, str]] = ()
     cards: Sequence[Mapping[str, Any]] = ()
     wanted_card: Mapping[str, Any] | None = None
+    source: str = "auto"
     microphone: str = "default"
     speaker: str = "default"
 

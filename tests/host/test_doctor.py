@@ -9,6 +9,8 @@ import pytest
 
 from edge_node.host.doctor import Doctor
 from edge_node.host.findings import Finding, Level
+from edge_node.host.live_check import Live
+from edge_node.host.panel_check import Claim, Site
 from tests.support.fake_root import PI_4, PI_5, lay_out
 
 
@@ -70,6 +72,34 @@ def test_an_empty_machine_is_told_what_to_do(tmp_path: Path) -> None:
 def test_trouble_and_its_remedy(tmp_path: Path, files: dict[str, str], area: str, expected: str) -> None:
     findings = examine(lay_out(tmp_path, {**PI_4, **files}))
     assert any(expected in finding.todo for finding in findings if finding.area == area)
+
+
+def test_what_the_settings_do_not_want_is_no_problem(tmp_path: Path) -> None:
+    site = Site(source="rtsp", microphone="rtsp", speaker="file:chime.wav")
+    live = Live(hub="ws://127.0.0.1:9292")
+    findings = Doctor(tmp_path, has_library=lambda _: False, site=site, live=live).examine()
+    assert not [finding for finding in findings if finding.level is Level.PROBLEM]
+    assert texts(findings, "camera") == ['none here, and video.source = "rtsp" wants none']
+    assert len(texts(findings, "sound")) == 2
+    assert "no way to the internet" in texts(findings, "network") and "ws://127.0.0.1:9292 answers" in texts(
+        findings, "network"
+    )
+
+
+def test_parts_on_pins_need_pins(tmp_path: Path) -> None:
+    findings = Doctor(tmp_path, site=Site(claims=[Claim("relay", "door", "GPIO22")])).examine()
+    (found,) = (finding for finding in findings if finding.area == "pins" and finding.level is Level.PROBLEM)
+    assert found.text == "no GPIO chip, so nothing becomes of relay door" and "gpio.driver" in found.todo
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [("ro,noatime", "/var/lib/edge-node cannot be written"), ("rw,noatime", "/var/lib/edge-node is kept")],
+)
+def test_a_state_of_its_own(tmp_path: Path, state: str, expected: str) -> None:
+    mounts = f"overlay / overlay rw 0 0\n/dev/mmcblk0p3 /var/lib/edge-node ext4 {state} 0 0\nproc /proc proc rw 0 0\n"
+    found = texts(examine(lay_out(tmp_path, {**PI_4, "proc/mounts": mounts})), "storage")
+    assert any(expected in text for text in found) and len(found) == 2
 
 
 def test_missing_drivers_on_a_pi(tmp_path: Path) -> None:
