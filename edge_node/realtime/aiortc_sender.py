@@ -21,6 +21,7 @@ from edge_node.encode_plan.bitrate import LossEstimate
 from edge_node.realtime.aiortc_wire import Wire
 from edge_node.realtime.feed import Feed, SenderClock
 from edge_node.rtp.budget import Budget, Repeats, is_wanted
+from edge_node.rtp.flight import Flight
 from edge_node.rtp.header import ExtensionIds, Template, abs_send_time, ntp
 from edge_node.rtp.history import MAX_PACKETS, MAX_PACKETS_PLAIN, Burst, History
 from edge_node.rtp.pacer import BURST_BYTES, DEPTH_BYTES, Meter, Pacer, pace_kbps
@@ -83,6 +84,7 @@ class OwnSender:
         self._meter = Meter()
         self._path_kbps: int | None = None
         self._history = History()
+        self._flight = Flight(self._history)
         self._budget = Budget()
         self._repeats = Repeats()
         self._report_at = 0.0
@@ -99,12 +101,16 @@ class OwnSender:
     # From the viewer
 
     async def _hear(self, packet: Any) -> None:
-        """What aiortc does with it, and the loss it tells of while no estimate of the path (REMB) has come yet."""
+        """What aiortc does with it; what it confirms; the loss while no estimate of the path (REMB) has come yet."""
         await self._heard(packet)
-        if not self._video or self._clock.target_bitrate or not isinstance(packet, RtcpRrPacket | RtcpSrPacket):
+        if not self._video or not isinstance(packet, RtcpRrPacket | RtcpSrPacket):
             return
         for report in packet.reports:
-            if report.ssrc == self._inner._ssrc:
+            if report.ssrc != self._inner._ssrc:
+                continue
+            sent = self._inner._RTCRtpSender__octet_count
+            self._flight.heard(report.highest_sequence & 0xFFFF, sent, time.monotonic())
+            if not self._clock.target_bitrate:
                 kbps = self._loss.heard(self._meter.kbps, report.fraction_lost / 256)
                 if kbps is not None:
                     self._feed.set_bitrate(kbps)
@@ -140,6 +146,8 @@ class OwnSender:
             self._history = History(MAX_PACKETS_PLAIN)
         else:
             self._history = History(MAX_PACKETS)
+        self._flight = Flight(self._history)
+        self._clock.cap = self._flight.carries
         self._report_at = time.monotonic() + 0.5 + random.random()
         self._codec = self._feed.codec = codec
 

@@ -214,6 +214,8 @@ class SenderClock:
         self._last = (0, 0.0)
         self._bitrate = 0
         self.asks = AskLimiter()
+        self.cap: Callable[[int], int] = int
+        """What the source is told of an estimate (kbit/s)."""
 
     def ask_keyframe(self) -> None:
         """The viewer cannot decode (RFC 4585 section 6.3.1, RFC 5104 section 4.3.1)."""
@@ -228,7 +230,7 @@ class SenderClock:
     @target_bitrate.setter
     def target_bitrate(self, bitrate: int) -> None:
         self._bitrate = bitrate
-        self._feed.set_bitrate(bitrate // 1000)
+        self._feed.set_bitrate(self.cap(bitrate // 1000))
 
     def timestamp(self, coded: Coded, codec: RTCRtpCodecParameters) -> int:
         """When this is to be shown, in ticks since the first; a new timeline goes on where time is by now."""

@@ -65,3 +65,16 @@ class History:
             if index >= burst.stop:
                 return None
         return None
+
+    def beyond(self, number: int) -> tuple[int, float | None, float | None]:
+        """Of the packets after a 16-bit sequence number: their bytes, when the first left; when that number left."""
+        wanted = self._newest - (self._newest - number & 0xFFFF)
+        size, left_at = 0, None
+        for burst in reversed(self._bursts):
+            split = max(burst.start, wanted + 1 - burst.first)
+            if split < burst.stop:
+                size += sum(map(len, burst.cut.payloads[split : burst.stop]))
+                left_at = burst.sent_at
+            if split > burst.start:
+                return size, left_at, burst.sent_at
+        return size, left_at, None

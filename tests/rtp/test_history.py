@@ -44,3 +44,14 @@ def test_it_is_bounded_in_time_and_number() -> None:
     assert len(history) == 8
     history.add(burst(100, 30, 3.0))
     assert len(history) == 30  # never empty after add()
+
+
+def test_it_knows_what_left_after_a_number() -> None:
+    history = History()
+    for first, count, at, start in ((65_530, 4, 0.0, 0), (65_534, 2, 0.1, 0), (65_534, 6, 0.2, 2)):
+        history.add(burst(first, count, at, start))
+    assert history.beyond(65_533) == (6, 0.1, 0.0)
+    assert history.beyond(65_534) == (5, 0.1, 0.1)
+    assert history.beyond(1) == (2, 0.2, 0.2)
+    assert history.beyond(3) == (0, None, 0.2)
+    assert history.beyond(65_000) == (10, 0.0, None) and History().beyond(7) == (0, None, None)
