@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 M_ARENA_MAX = -8  # mallopt(3)
 ARENAS = 2
-FIRST_S = 15.0
+FIRST_S = 5.0
 EVERY_S = 300.0
-"""A start, a measured encoder, a viewer that left: each leaves 10 to 30 MB of holes, which no later moment closes."""
+"""A start, a measured encoder, a viewer that left: each leaves 10 to 30 MB of holes, which no later moment closes. How
+long a start takes depends on the board: so it is tried after FIRST_S, then after twice as long each time."""
 
 
 def keep_little() -> None:
@@ -29,12 +30,14 @@ def give_back() -> None:
 
 
 async def give_back_for_ever() -> None:
-    """After the start, then now and then, until cancelled."""
+    """Often after the start, then now and then, until cancelled."""
     await asyncio.sleep(FIRST_S)
     gc.collect()
+    wait_s = FIRST_S
     while True:
         give_back()
-        await asyncio.sleep(EVERY_S)
+        wait_s = min(2 * wait_s, EVERY_S)
+        await asyncio.sleep(wait_s)
 
 
 def _glibc(name: str) -> Callable[..., int] | None:

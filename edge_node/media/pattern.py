@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Plane = npt.NDArray[np.uint8]
+    Stripes = list[tuple[slice, npt.NDArray[np.uint8]]]
+    """From the top down: some rows, what each of them looks like."""
 
 # A 5x7 font for the clock: seven rows of five bits each, top first.
 _FONT = {
@@ -41,7 +43,7 @@ class PatternPainter:
 
     def __init__(self, width_px: int, height_px: int) -> None:
         self._width, self._height = width_px, height_px
-        self._background = _background(width_px, height_px)
+        self._stripes = _stripes(width_px, height_px)
         self._scale = max(1, width_px * 4 // 5 // (_CLOCK_CHARS * 6))
         self._glyphs = {char: _glyph(rows, self._scale) for char, rows in _FONT.items()}
         self._box = max(16, height_px // 6) // 2 * 2
@@ -50,8 +52,9 @@ class PatternPainter:
         """`text` of the clock's characters (HH:MM:SS.mmm); `phase` in seconds says where the box is."""
         frame = av.VideoFrame(self._width, self._height, "yuv420p")
         planes = [_writable(plane) for plane in frame.planes]
-        for plane, background in zip(planes, self._background, strict=True):
-            plane[:, : background.shape[1]] = background
+        for plane, stripes in zip(planes, self._stripes, strict=True):
+            for rows, row in stripes:
+                plane[rows, : len(row)] = row
         self._paint_box(planes, phase)
         luma = planes[0][:, : self._width]
         self._paint_text(luma, text)
@@ -113,21 +116,26 @@ def _writable(plane: av.video.plane.VideoPlane) -> Plane:
     return pixels.reshape(plane.height, plane.line_size)
 
 
-def _background(width: int, height: int) -> tuple[Plane, Plane, Plane]:
-    """Colour bars above a grey ramp, with a dark field for the clock."""
-    planes: list[Plane] = []
+def _stripes(width: int, height: int) -> list[Stripes]:
+    """Colour bars above a grey ramp, with a dark field for the clock; three planes."""
+    planes: list[Stripes] = []
     for index, step in enumerate((1, 2, 2)):
         plane_width, plane_height = width // step, height // step
         bar = np.arange(plane_width) * len(_BARS) // plane_width
         row = np.array([colour[index] for colour in _BARS], dtype=np.uint8)[bar]
-        plane = np.tile(row, (plane_height, 1))
-        ramp_top = plane_height * 3 // 4
         ramp = np.linspace(_DARK, _LIGHT, plane_width) if index == 0 else np.full(plane_width, 128)
-        plane[ramp_top:] = ramp.astype(np.uint8)
-        field = slice(plane_height // 3 - plane_height // 30, plane_height // 3 + plane_height // 5)
-        plane[field] = _DARK if index == 0 else 128
-        planes.append(plane)
-    return planes[0], planes[1], planes[2]
+        field = np.full(plane_width, _DARK if index == 0 else 128, np.uint8)
+        top, bottom = plane_height // 3 - plane_height // 30, plane_height // 3 + plane_height // 5
+        ramp_top = plane_height * 3 // 4
+        planes.append(
+            [
+                (slice(0, top), row),
+                (slice(top, bottom), field),
+                (slice(bottom, ramp_top), row),
+                (slice(ramp_top, plane_height), ramp.astype(np.uint8)),
+            ]
+        )
+    return planes
 
 
 def _glyph(rows: tuple[int, ...], scale: int) -> Plane:

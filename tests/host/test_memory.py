@@ -37,13 +37,15 @@ def test_no_pool_of_threads_unless_somebody_wants_one(monkeypatch: pytest.Monkey
     assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
 
 
-async def test_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "FIRST_S", 0.0)
-    monkeypatch.setattr(memory, "EVERY_S", 0.0)
-    times: list[int] = []
-    monkeypatch.setattr(memory, "give_back", lambda: times.append(1))
-    work = asyncio.create_task(memory.give_back_for_ever())
-    while len(times) < 2:  # noqa: ASYNC110
-        await asyncio.sleep(0)
-    work.cancel()
-    await asyncio.wait([work])
+async def test_often_after_the_start_then_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    trims = iter(range(9))
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(memory, "give_back", lambda: next(trims))
+    with pytest.raises(RuntimeError):  # what a coroutine makes of the StopIteration after nine times
+        await memory.give_back_for_ever()
+    assert waits == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0, 300.0]
