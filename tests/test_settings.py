@@ -370,7 +370,7 @@ def test_pins_names_and_doors_fit_together() -> None:
     button = {"name": "call", "pin": "GPIO17", "action": "open:door"}
     assert from_dict(with_(gpio={"relay": [relay], "button": [button]})).gpio.button[0].action == "open:door"
     twice = problem(with_(gpio={"relay": [relay], "led": [{"name": "on", "pin": "GPIO22"}]}))
-    assert "gpio.relay.0.pin is GPIO22, as is gpio.led.0.pin: give each its own pin" in twice
+    assert 'gpio.relay.0.pin gives relay "door" GPIO22, which led "on" has: give each its own pin' in twice
     named = problem(with_(gpio={"relay": [relay, {"name": "door", "pin": "GPIO4"}]}))
     assert 'gpio.relay.1.name is "door", as another relay is' in named
     lost = problem(with_(gpio={"relay": [relay], "button": [{**button, "action": "open:dor"}]}))
@@ -520,7 +520,7 @@ def test_a_panel_with_everything() -> None:
         ({"led": [{"name": "a", "pin": "GPIO5", "color": "#ffffff"}]}, "gpio.led.0.color needs pins"),
         (
             {"led": [{"name": "a", "pins": ["GPIO5", "GPIO6", "GPIO5"]}]},
-            "gpio.led.0.pin is GPIO5, as is gpio.led.0.pin",
+            'gpio.led.0.pin gives led "a" GPIO5, which led "a" has',
         ),
         ({"button": [{"name": "a", "pin": "GPIO5", "long_action": "open:door"}]}, "gpio.button.0.long_action opens"),
         (

@@ -251,8 +251,9 @@ class GpioSettings(Section):
                 names.add((group, name))
                 for pin in part.all_pins if isinstance(part, LedSettings) else (str(getattr(part, "pin", "")),):
                     if pin in pins:
-                        yield Problem(f"{key}.pin", f"is {pin}, as is {pins[pin]}.pin: give each its own pin")
-                    pins.setdefault(pin, key)
+                        reason = f'gives {kind} "{name}" {pin}, which {pins[pin]} has: give each its own pin'
+                        yield Problem(f"{key}.pin", reason)
+                    pins.setdefault(pin, f'{kind} "{name}"')
 
     def _doors(self) -> Iterator[Problem]:
         doors = [relay.name for relay in self.relay if relay.door]

@@ -77,7 +77,7 @@ def test_a_hat_that_a_pi_4_does_not_see(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("card", "led", "expected"),
     [
-        ("auto", "GPIO22", "gpio.relay.0.pin is GPIO22, as is gpio.led.0.pin"),
+        ("auto", "GPIO22", 'gpio.relay.0.pin gives relay "door" GPIO22, which led "status" has'),
         ("trumpet", "GPIO27", 'audio.card = "trumpet" is no known sound card: use auto or i2s-duplex'),
     ],
 )
