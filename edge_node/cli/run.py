@@ -20,9 +20,8 @@ from edge_node.host.systemd import SystemdWatchdog
 from edge_node.node.control import server_path
 from edge_node.node.start import NORMAL, Start
 from edge_node.settings import Settings, load
-from edge_node.update.__main__ import this_python
 from edge_node.update.faults import SAFE_MODE_FAILURES, Faults
-from edge_node.update.slots import Slots
+from edge_node.update.slots import Slots, this_python
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import os
 
 from edge_node.errors import UsageError
 from edge_node.update import slots as layout
-from edge_node.update.__main__ import SETTINGS, this_python, trusted
-from edge_node.update.slots import Slots
+from edge_node.update.__main__ import SETTINGS, trusted
+from edge_node.update.slots import Slots, this_python
 from edge_node.update.updater import Updater
 from edge_node.update.world import SOCKET, Systemd
 

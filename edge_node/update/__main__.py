@@ -11,7 +11,7 @@ from edge_node.errors import EdgeNodeError
 from edge_node.update import slots as layout
 from edge_node.update.bundle import BundleRefused
 from edge_node.update.faults import Faults, this_end
-from edge_node.update.slots import Slots
+from edge_node.update.slots import Slots, this_python
 from edge_node.update.updater import Updater
 from edge_node.update.world import SOCKET, Systemd, World
 
@@ -19,11 +19,6 @@ ROOT = Path("/opt/edge-node")
 TRUST = Path("/etc/edge-node/trust")
 SHIPPED_TRUST = Path("/usr/share/edge-node/trust")
 SETTINGS = Path("/etc/edge-node/edge-node.toml")
-
-
-def this_python() -> str:
-    """As slots name it: `3.11`."""
-    return "{}.{}".format(*sys.version_info[:2])
 
 
 def trusted(folders: Sequence[Path] = (TRUST, SHIPPED_TRUST)) -> list[Path]:

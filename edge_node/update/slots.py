@@ -13,6 +13,7 @@ Every step is one rename, so a power cut leaves the state before it or after it.
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,11 @@ NAMES = ("a", "b")
 MAX_STARTS = 3
 """A new slot gets so many starts to prove itself."""
 MAX_HISTORY = 50
+
+
+def this_python() -> str:
+    """As slots name it: `3.11`."""
+    return "{}.{}".format(*sys.version_info[:2])
 
 
 @dataclass(frozen=True, slots=True)

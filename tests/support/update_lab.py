@@ -13,10 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_node.update.__main__ import this_python
 from edge_node.update.bundle import Manifest, hashes, new_key, pack
 from edge_node.update.health import STABLE_S
-from edge_node.update.slots import Slots
+from edge_node.update.slots import Slots, this_python
 from edge_node.update.updater import Updater
 
 APPLICATION = """

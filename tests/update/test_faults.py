@@ -20,7 +20,7 @@ from edge_node.update.faults import (
     run,
     uptime_s,
 )
-from edge_node.update.slots import Slots
+from edge_node.update.slots import Slots, this_python
 
 CRASH = End("signal", "killed", "KILL")
 HUNG = End("watchdog", "dumped", "ABRT")
@@ -132,7 +132,7 @@ def test_a_damaged_file_counts_nothing(board: Board) -> None:
 def test_the_command_that_the_unit_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    slots = Slots(tmp_path, command.this_python())
+    slots = Slots(tmp_path, this_python())
     slots.prepare()
     for name, value in (("SERVICE_RESULT", "signal"), ("EXIT_CODE", "killed"), ("EXIT_STATUS", "SEGV")):
         monkeypatch.setenv(name, value)

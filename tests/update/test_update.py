@@ -21,7 +21,7 @@ import pytest
 
 from edge_node.errors import EdgeNodeError
 from edge_node.update import build
-from edge_node.update.__main__ import main, this_python
+from edge_node.update.__main__ import main
 from edge_node.update.bundle import (
     FORMAT,
     MAX_BUNDLE_BYTES,
@@ -34,7 +34,7 @@ from edge_node.update.bundle import (
     version_key,
 )
 from edge_node.update.health import DEADLINE_S, Bad, Good, HealthGate
-from edge_node.update.slots import MAX_STARTS, Pending, dump, text
+from edge_node.update.slots import MAX_STARTS, Pending, dump, text, this_python
 from tests.support.update_lab import Machine, Publisher
 
 ROOT = Path(__file__).parents[2]
