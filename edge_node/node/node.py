@@ -159,11 +159,12 @@ class Node:
         self.intercom.press(name)
 
     def open_door(self, door: str) -> None:
-        """Releases a door from this machine itself. UsageError when there is no such door."""
+        """Releases a door from this machine itself. UsageError when there is no such door, EdgeNodeError: not now."""
         doors = [r.name for r in self.settings.gpio.relay if r.door]
         if door not in doors:
             raise UsageError(f"there is no door {door!r}; there are: {', '.join(doors) or 'none is configured'}")
-        self.intercom.action(f"open:{door}", "control socket")
+        self.intercom.action(f"open:{door}", "control socket")  # which keeps the record, of a refusal, too
+        self.outputs.check_doors()
 
     async def set_privacy(self, on: bool) -> None:
         """Shuts camera and microphone, or opens them; returns once their devices are closed. Raises RetryLater."""

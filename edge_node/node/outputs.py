@@ -92,12 +92,16 @@ class NodeOutputs:
         """`observer()` once for each call that begins to ring."""
         self._on_ring.append(observer)
 
-    # intercom.Outputs
-
-    def release_door(self, door: str) -> None:
+    def check_doors(self) -> None:
+        """Raises EdgeNodeError when no door can open now."""
         self._door_guard()
         if not self.panel_up:
             raise DeviceMissing("the door's relay is not available: see `edge-node doctor`")
+
+    # intercom.Outputs
+
+    def release_door(self, door: str) -> None:
+        self.check_doors()
         self._panel.pulse(door, self._doors[door])
 
     def allow_audio(self, peer_ids: frozenset[str]) -> None:

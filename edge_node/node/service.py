@@ -196,8 +196,9 @@ class Service:
         return {}
 
     async def _open(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        self.node.open_door(str(args.get("door", "")))
-        return {}
+        door = str(args.get("door", ""))
+        self.node.open_door(door)
+        return {"result": f"{door} is released"}
 
     async def _tamper(self, args: Mapping[str, Any]) -> dict[str, Any]:
         if args.get("state") not in (None, "clear"):

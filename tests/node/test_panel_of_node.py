@@ -12,7 +12,7 @@ import pytest
 from edge_node.aio.clock import SystemClock
 from edge_node.devices.panel import GpioPanel
 from edge_node.devices.world import PanelWorld
-from edge_node.errors import UsageError
+from edge_node.errors import RetryLater, UsageError
 from edge_node.host.probes import LinuxProbe
 from edge_node.node.build import assemble
 from edge_node.node.machinery import Devices, wiring
@@ -132,7 +132,8 @@ async def test_a_screwdriver_at_the_case(tmp_path: Path) -> None:
         world.open_contact("case")
         await eventually(lambda: any("case is open" in text for text in node.status()["degraded"]))
         await eventually(lambda: events == [("siren", True), ("siren", False)])
-        node.open_door("door")
+        with pytest.raises(RetryLater, match="doors stay shut"):
+            node.open_door("door")
         node.press("call:double")
         world.close_contact("case")
         await eventually(lambda: str(node.tamper.described()).startswith("the case was opened"))
