@@ -12,6 +12,7 @@ from edge_node.cli.parser import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()
+PAGES = ("README.md", "hardware/DOOR_STATION.md", "provisioning/image/README.md")
 
 
 def test_the_settings_example_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,9 +41,22 @@ def test_every_link_leads_somewhere() -> None:
         assert target[1:] in headings if target.startswith("#") else (ROOT / target).exists(), target
 
 
-def test_every_command_it_names_exists() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_it_names_exists(page: str) -> None:
     parser = build_parser()
     commands = next(action.choices for action in parser._actions if action.dest == "command")
     assert commands is not None
-    for words in re.findall(r"`(?:sudo )?edge-node ([a-z-]+)", TEXT):
+    for words in re.findall(r"`(?:sudo )?edge-node ([a-z-]+)", (ROOT / page).read_text()):
         assert words in commands, words
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_in_its_boxes_is_taken(page: str) -> None:
+    """With its words and options: what stands in brackets is left out, of alternatives the first is tried."""
+    found = 0
+    for box in (ROOT / page).read_text().split("```")[1::2]:
+        for line in re.findall(r"^(?:sudo )?(?:\.venv/bin/)?edge-node (.+)$", box, flags=re.MULTILINE):
+            words = re.sub(r"\[.*?\]", "", re.split(r" [#>|&]", line)[0]).split()
+            build_parser().parse_args(words)
+            found += 1
+    assert found > 2
