@@ -30,9 +30,31 @@ within() {
 
 new_main_pid() { [ "$(show MainPID)" != "$1" ] && [ "$(show MainPID)" != 0 ] && [ "$(show ActiveState)" = active ]; }
 status_has() { [[ $(show StatusText) == *"$1"* ]]; }
+# systemd 252 takes a restart for done while the start goes on.
+up_with() { status_has "$1" && [ "$(show ActiveState)" = active ]; }
 journal_has() { journalctl -u "$unit" --no-pager -o cat | grep -q "$1"; }
 milliseconds() { date +%s%3N; }
 answers() { edge-node status --json 2>/dev/null | grep -q "\"version\": \"$1\""; }
+
+# In a mount namespace of its own: the node's would keep what it got from here.
+read_only() {
+    unshare --mount sh -c 'at=/var/lib/edge-node; mount --bind $at $at && mount -o remount,bind,ro $at && exec "$@"' sh "$@"
+}
+
+# doctor WANTED_STATUS CONFIG PATTERN…: edge-node doctor --check, and its findings as "level area text -> todo".
+doctor() {
+    local wanted=$1 config=$2 got pattern
+    shift 2
+    ${around:-} edge-node doctor --json --check --config "$config" >/run/doctor.json
+    got=$?
+    python3 -c 'import json
+for f in json.load(open("/run/doctor.json")):
+    print(f["level"], f["area"], f["text"], "->", f["todo"])' >/run/doctor
+    for pattern in "$@"; do
+        grep -qE -- "^$pattern" /run/doctor || { not_ok "doctor does not find: $pattern"; sed 's/^/    /' /run/doctor; }
+    done
+    [ "$got" = "$wanted" ] || { not_ok "doctor ends with $got"; sed 's/^/    /' /run/doctor; }
+}
 
 # What the file system holds, without what changes by itself and what dpkg, users and the journal write of anything.
 inventory() {
@@ -119,7 +141,54 @@ else
     not_ok "reload"
 fi
 
-# 6. A frozen process is found and replaced; what it was doing is kept.
+# 6. The doctor: what is here, what is not; then one fault after the other.
+before=$failures
+mkdir -p /run/systemd/timesync && touch /run/systemd/timesync/synchronized  # a container cannot ask the kernel
+doctor 1 "$settings" 'ok board .*generic Linux.*Debian' 'ok camera .*video\.source = "test"' 'ok encoder H\.264 in software' \
+    'ok sound .*audio\.microphone = "test"' 'ok sound .*audio\.speaker = "none"' \
+    'problem pins no GPIO chip.*button call, input case, led status, relay door -> set gpio\.driver' \
+    'note service on home/front-door.*degraded: panel' 'ok service it has its account and its groups' \
+    'note network no way to the internet' 'ok network ws://127\.0\.0\.1:9292 answers' 'ok clock synchronised' \
+    'ok storage .* used' "ok settings $settings is right"
+[ "$(grep -c ^problem /run/doctor)" = 1 ] || not_ok "doctor: $(cat /run/doctor)"
+edge-node doctor --check >/run/doctor.txt && not_ok "doctor --check ends with 0"
+grep -q '^PROBLEM pins' /run/doctor.txt || not_ok "doctor: $(cat /run/doctor.txt)"
+sed 's/^\[gpio\]$/&\ndriver = "mock"/' "$settings" >/run/mock.toml
+doctor 0 /run/mock.toml 'note pins no GPIO chip ->'
+rm /run/systemd/timesync/synchronized
+sed 's/127\.0\.0\.1:9292/127.0.0.1:9/' /run/mock.toml >/run/away.toml
+doctor 1 /run/away.toml 'problem network ws://127\.0\.0\.1:9 cannot be reached \(Connection refused\)' \
+    'problem network no way to the internet'
+cp -a /etc/group /etc/gshadow /run/
+groupdel gpio
+around=read_only doctor 1 /run/mock.toml 'problem service .*without the group gpio -> run: sudo systemd-sysusers edge-node\.conf' \
+    'problem storage /var/lib/edge-node cannot be written'
+systemd-sysusers edge-node.conf 2>/run/sysusers || not_ok "the doctor's remedy: $(cat /run/sysusers)"
+doctor 0 /run/mock.toml 'ok service it has its account and its groups'
+cp -a /run/group /run/gshadow /etc/
+[ "$failures" = "$before" ] && ok "the doctor finds what is here and what is wrong, with its exit status"
+
+# 7. What else hardware/DOOR_STATION.md and README.md tell a newcomer to type, as far as it needs no hardware.
+before=$failures
+page() { "$@" >/run/page 2>&1 </dev/null || not_ok "$*: $(cat /run/page)"; }
+page edge-node-slots status
+page edge-node config check "$settings"
+page edge-node doctor
+page edge-node status
+page edge-node doctor --audio
+page systemctl status edge-node --no-pager
+page journalctl -u edge-node -n 50 --no-pager
+page edge-node privacy on
+page edge-node privacy off
+page edge-node tamper
+page edge-node tamper clear
+page edge-node update status
+page edge-node provision template
+edge-node open door >/run/page 2>&1 && not_ok "a door without pins opened"
+grep -q '^edge-node: ' /run/page || not_ok "open door: $(cat /run/page)"
+[ "$failures" = "$before" ] && ok "the newcomer's commands; open door without a pin: $(cat /run/page)"
+
+# 8. A frozen process is found and replaced; what it was doing is kept.
 pid=$(show MainPID)
 kill -STOP "$pid"
 if within 30 new_main_pid "$pid" && journal_has "Watchdog timeout" && journal_has "failure 1 in a row: watchdog"; then
@@ -129,7 +198,7 @@ else
     not_ok "watchdog"
 fi
 
-# 7. SIGKILL: the relays' safe state is ordered within a second (there are no pins here: it says so).
+# 9. SIGKILL: the relays' safe state is ordered within a second (there are no pins here: it says so).
 within 30 status_has "on home/front-door" || not_ok "joins again"
 pid=$(show MainPID) at=$(date +%s%6N)
 kill -KILL "$pid"
@@ -144,19 +213,20 @@ for line in sys.stdin:
 [ -n "$said" ] && [ "$said" -lt 1000 ] && ok "killed: ExecStopPost reached the relays' safe state after $said ms" ||
     not_ok "safe state after '$said' ms"
 
-# 8. Failures in a row end in safe mode; an orderly restart ends that.
+# 10. Failures in a row end in safe mode; an orderly restart ends that.
 while [ "$(python3 -c 'import json; print(json.load(open("/opt/edge-node/state/faults"))["failures"])')" -lt 5 ]; do
     pid=$(show MainPID)
     kill -KILL "$pid"
     within 30 new_main_pid "$pid" || { not_ok "restarts after a crash"; break; }
 done
-within 10 status_has "SAFE MODE, only telemetry: 5 failures in a row" && ok "safe mode: $(show StatusText)" || not_ok "safe mode"
+within 10 up_with "SAFE MODE, only telemetry: 5 failures in a row" && ok "safe mode: $(show StatusText)" || not_ok "safe mode"
+doctor 1 /run/mock.toml 'problem service SAFE MODE.*-> look why: journalctl'
 began=$(milliseconds)
 systemctl restart "$unit"
 took=$(($(milliseconds) - began))
 within 30 status_has "on home/front-door" && ok "an orderly restart ($took ms) leaves safe mode" || not_ok "leaving safe mode"
 
-# 9. Wrong settings fail at once and for good, with the reason where one looks first.
+# 11. Wrong settings fail at once and for good, with the reason where one looks first.
 cp "$settings" /run/settings.good
 printf '[vidoe]\n' >>"$settings"
 systemctl restart "$unit" 2>/dev/null && not_ok "it started with wrong settings"
@@ -168,10 +238,13 @@ if [ "$(show ActiveState)" = failed ] && [ "$(show ExecMainStatus)" = 78 ] && [ 
 else
     not_ok "exit status 78, $restarts restarts"
 fi
+doctor 1 "$settings" 'problem service it failed \(exit-code\): .*vidoe' 'problem settings .*vidoe is no setting'
 install -m 0640 -g edge-node /run/settings.good "$settings"
-systemctl start "$unit" && within 30 status_has "on home/front-door" || not_ok "start after 78"
+# In this container systemd 252 at times has no control group for a start (219): it repeats it by itself.
+systemctl start "$unit" || true
+within 30 up_with "on home/front-door" || not_ok "start after 78"
 
-# 10. The next version by its package: the bundle gets its trial, and is kept.
+# 12. The next version by its package: the bundle gets its trial, and is kept.
 install -m 0644 "/opt/releases/edge-node-9.0.1-$tag.tar" /var/cache/edge-node/
 python3 -B "$check/watch.py" &
 watch=$!
@@ -186,7 +259,7 @@ else
     not_ok "update, off the channel for $off s: $(cat "$check/apt")"
 fi
 
-# 11. A version that dies is taken back by itself.
+# 13. A version that dies is taken back by itself.
 began=$SECONDS
 edge-node update apply "/opt/releases/edge-node-9.0.2-$tag.tar" >/run/bad 2>&1 && not_ok "a dying version was kept"
 if within 30 answers 9.0.1 && edge-node update status | grep -q "9.0.2 taken back" && within 30 status_has "degraded: update" &&
@@ -196,7 +269,7 @@ else
     not_ok "bad update: $(cat /run/bad; edge-node update status)"
 fi
 
-# 12. No secret anywhere one can read; the sandbox; the journal's limits.
+# 14. No secret anywhere one can read; the sandbox; the journal's limits.
 {
     journalctl --no-pager -o json
     systemctl show "$unit" edge-node-hub.service
@@ -208,7 +281,10 @@ systemd-analyze verify edge-node.service edge-node-hub.service edge-node-settle.
 systemd-analyze security --threshold=16 "$unit" >/run/score && ok "$(tail -n 1 /run/score)" || not_ok "score: $(tail -n 1 /run/score)"
 systemd-analyze cat-config systemd/journald.conf | grep -q '^SystemMaxUse=50M' || not_ok "journal limits"
 
-# 13. Removal keeps settings and state, purge keeps nothing.
+# 15. Revocation throws the node out; removal keeps settings and state, purge keeps nothing.
+page edge-node hub device revoke front-door
+off_channel() { ! status_has "on home/front-door"; }
+within 10 off_channel || not_ok "a node that was revoked stays: $(show StatusText)"
 began=$(milliseconds)
 systemctl stop "$unit"
 took=$(($(milliseconds) - began))
