@@ -79,12 +79,17 @@ def test_install_remove_purge(package: Path, guest: Path) -> None:
     )
     for unit in ("edge-node.service", "edge-node-hub.service", "edge-node-settle.service"):
         assert (guest / "usr/lib/systemd/system" / unit).exists()
+    assert (guest / "usr/lib/udev/rules.d/60-edge-node-gpio.rules").exists()
+    wants = guest / "etc/systemd/system/multi-user.target.wants"
+    for unit in ("edge-node.service", "edge-node-firstboot.service"):
+        assert (wants / unit).is_symlink(), f"{unit} starts when this root file system is booted"
 
     (guest / "etc/edge-node/edge-node.toml").write_text("mine")
     command("chroot", str(guest), "dpkg", "-i", f"/tmp/{package.name}")
     assert (guest / "etc/edge-node/edge-node.toml").read_text() == "mine", "an upgrade leaves settings alone"
     command("chroot", str(guest), "dpkg", "--remove", "edge-node")
     assert (guest / "etc/edge-node/edge-node.toml").exists() and not dropin.exists()
+    assert not (wants / "edge-node.service").is_symlink()
     command("chroot", str(guest), "dpkg", "--purge", "edge-node")
     assert inventory(guest) - before == set()
     assert subprocess.run(["chroot", str(guest), "id", "edge-node"], capture_output=True, check=False).returncode
