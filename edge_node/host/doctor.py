@@ -21,6 +21,12 @@ WEAK_RSSI_DBM = -75
 FULL_PERCENT = 90.0
 SERVICE_GROUPS = ("video", "audio", "render", "gpio")  # SupplementaryGroups= of systemd/edge-node.service
 STATE = "var/lib/edge-node"
+MODULES = (
+    "usr/lib/python3/dist-packages",
+    "usr/local/lib/python3*/dist-packages",
+    "opt/edge-node/slots/*/venv/lib/python3*/site-packages",
+)
+"""Where another machine's Python has them."""
 PICTURES_OF_ITS_OWN = ("rtsp", "file", "test", "none")  # video.source
 FAST_CAMERA_KBPS = 8000  # what cameras of 4 megapixels are set to when they come
 
@@ -45,8 +51,8 @@ class Doctor:
         self._root = root
         self._site = site or Site()
         self._live = live or Live()
-        self._has_module = has_module or (lambda name: importlib.util.find_spec(name) is not None)
-        self._has_library = has_library or (lambda name: ctypes.util.find_library(name) is not None)
+        self._has_module = has_module or self._module_is_there
+        self._has_library = has_library or self._library_is_there
         state_dir = root / STATE
         self._probe = LinuxProbe(root, state_dir if state_dir.is_dir() else root, ask_clock=ask_clock)
         self._machine = read_machine(root)
@@ -205,6 +211,16 @@ class Doctor:
             full = used >= FULL_PERCENT
             todo = "make room: sudo journalctl --vacuum-size=100M && sudo apt clean" if full else ""
             yield Finding("storage", Level.PROBLEM if full else Level.OK, f"{used:g} % used", todo)
+
+    def _module_is_there(self, name: str) -> bool:
+        if self._root == Path("/"):
+            return importlib.util.find_spec(name) is not None
+        return any(any(self._root.glob(f"{place}/{name}*")) for place in MODULES)
+
+    def _library_is_there(self, name: str) -> bool:
+        if self._root == Path("/"):
+            return ctypes.util.find_library(name) is not None
+        return any(self._root.glob(f"usr/lib/*/lib{name}.so*"))
 
     def _mount(self, path: str) -> list[str]:
         """Device, mount point, type, options of the file system that has it."""

@@ -55,6 +55,29 @@ def test_the_usual_wiring_on_a_pi_5_with_a_hat(tmp_path: Path, capsys: pytest.Ca
     assert about(findings, "settings").startswith("ok: ")
 
 
+INSTALLED = {
+    "usr/lib/python3/dist-packages/picamera2/__init__.py": "",
+    "opt/edge-node/slots/a/venv/lib/python3.13/site-packages/lgpio.py": "",
+    "usr/lib/aarch64-linux-gnu/libportaudio.so.2": "",
+}
+"""On the other machine; what this one has is no matter."""
+
+
+@pytest.mark.parametrize("board", [PI_4, PI_5], ids=["Pi 4", "Pi 5"])
+def test_a_board_with_everything_and_one_without_the_driver_of_the_pins(
+    board: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    well = {**board, **INSTALLED, "sys/devices/platform/soc/soc:firmware/get_throttled": "0\n"}
+    config = settings(tmp_path / "a.toml")
+    status, findings = doctor(lay_out(tmp_path / "well", well), config, capsys)
+    assert [found for found in findings if found["level"] == "problem"] == [] and status == 0
+    assert about(findings, "board").startswith(f"ok: {board['proc/device-tree/model'][:14]}")
+    assert "ok: " in about(findings, "camera") and "ok: " in about(findings, "sound")
+    bare = {name: text for name, text in well.items() if "lgpio" not in name}
+    status, findings = doctor(lay_out(tmp_path / "bare", bare), config, capsys)
+    assert status == 1 and "problem: lgpio, which drives the pins, is not installed" in about(findings, "pins")
+
+
 def test_a_light_on_a_wire_of_the_hat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = lay_out(tmp_path / "root", PI_5)
     status, findings = doctor(root, settings(tmp_path / "a.toml", led="GPIO18"), capsys)
