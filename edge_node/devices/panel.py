@@ -19,6 +19,7 @@ from edge_node.devices.factory import Driver, open_board
 from edge_node.devices.gestures import Gesture, GestureFilter
 from edge_node.devices.lamps import Lamp
 from edge_node.devices.lights import LightPlayer
+from edge_node.devices.overrun import Overrun
 from edge_node.devices.patterns import PATTERNS, Look, look
 from edge_node.devices.pins import ButtonSpec, InputSpec, RelaySpec, Spec, Wiring
 from edge_node.devices.relay import TimedRelay
@@ -146,7 +147,9 @@ class GpioPanel:
         # Relays first: they are safe before anything else can fail.
         stack.callback(self._relays.clear)
         for relay in self._wiring.relays:
-            timed = TimedRelay(relay.name, _output(stack, relay, factory), fail)
+            # Mock pins open nothing: nobody is killed over them.
+            overrun = Overrun() if self._world is None else None
+            timed = TimedRelay(relay.name, _output(stack, relay, factory), fail, overrun)
             stack.callback(timed.close)
             self._relays[relay.name] = timed
         lamps = {led.name: Lamp(led, factory, partial(_taken, stack, led)) for led in self._wiring.leds}

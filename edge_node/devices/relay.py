@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from edge_node.devices.overrun import Overrun
 from edge_node.errors import DeviceLost
 
 MAX_ON_S = 10.0
@@ -19,13 +20,17 @@ class TimedRelay:
     """Drives one relay, never energised for longer than MAX_ON_S at a stretch.
 
     `device` is a released gpiozero DigitalOutputDevice. A pulse during a pulse prolongs it up to that limit, never
-    shortens it. `on_failure` is called from the timer's thread when the pin could not be released.
+    shortens it. `on_failure` is called from the timer's thread when the pin could not be released. `overrun` ends the
+    process when that thread does not get to it.
     """
 
-    def __init__(self, name: str, device: Any, on_failure: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, name: str, device: Any, on_failure: Callable[[Exception], None], overrun: Overrun | None = None
+    ) -> None:
         self._name = name
         self._device = device
         self._on_failure = on_failure
+        self._overrun = overrun
         self._lock = threading.RLock()
         self._timer: threading.Timer | None = None
         self._closed = False
@@ -55,6 +60,8 @@ class TimedRelay:
             self._timer.args = (self._timer,)
             self._timer.daemon = True
             self._timer.start()
+            if self._overrun is not None:
+                self._overrun.until(until)
             try:
                 self._device.on()
             except Exception as err:
@@ -68,6 +75,8 @@ class TimedRelay:
                 self._timer.cancel()
                 self._timer = None
             self._release()
+            if self._overrun is not None:
+                self._overrun.close()
 
     def _time_is_up(self, timer: threading.Timer) -> None:
         with self._lock:
@@ -81,3 +90,5 @@ class TimedRelay:
         except Exception as err:
             log.error("relay %s could not be released: %s", self._name, err)
             self._on_failure(err)
+        if self._overrun is not None:
+            self._overrun.over()
