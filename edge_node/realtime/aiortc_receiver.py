@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiortc import RTCRtpTransceiver
+from aiortc.codecs import is_rtx
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtp import RtpPacket
 
@@ -201,6 +202,10 @@ class Pictures(Reception):
     def __init__(self, receiver: Any) -> None:
         super().__init__(receiver, QUEUE["video"])
         self._assembler = Assembler()
+        self._heard = receiver._handle_rtp_packet
+        self._rtx_types: frozenset[int] | None = None
+        self._repair = True
+        receiver._handle_rtp_packet = self._hear
 
     def stats(self) -> ReceptionStats:
         count = self._assembler.counters
@@ -216,10 +221,18 @@ class Pictures(Reception):
             repair_ms=None if rtt_s is None else round(rtt_s * 1000, 1),
         )
 
+    async def _hear(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+        """What aiortc does with each packet in turn, but for its forgetting which stream it came in (RFC 4588)."""
+        if self._rtx_types is None:
+            codecs = self._receiver._RTCRtpReceiver__codecs
+            self._rtx_types = frozenset(number for number, codec in codecs.items() if is_rtx(codec))
+        self._repair = not self._rtx_types or packet.payload_type in self._rtx_types
+        await self._heard(packet, arrival_time_ms)
+
     def _take(self, packet: RtpPacket, now: float) -> None:
         data: bytes = packet._data  # type: ignore[attr-defined]
         seen = look(self._codec.name, packet.payload)
-        piece = Piece(packet.sequence_number, packet.timestamp, bool(packet.marker), data, seen)
+        piece = Piece(packet.sequence_number, packet.timestamp, bool(packet.marker), data, seen, self._repair)
         self._do(self._assembler.add(piece, now))
 
     def _restart(self) -> None:

@@ -26,13 +26,17 @@ RESTART_TICKS = 3000
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One packet: 16-bit number, 32-bit timestamp, marker, the bytes it adds to its picture (none: padding)."""
+    """One packet: 16-bit number, 32-bit timestamp, marker, the bytes it adds to its picture (none: padding).
+
+    `repair`: it may have been sent because it was asked for.
+    """
 
     number: int
     timestamp: int
     ends: bool
     data: bytes
     look: Look = UNKNOWN
+    repair: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ class Assembler:
         if number > self._newest:
             self._newest = number
         else:
-            self._holes.fill(number, now)
+            self._holes.fill(number, now, repair=piece.repair)
         if self._waiting:
             self._jump(number)
         out: list[Output] = [*self._drain()]

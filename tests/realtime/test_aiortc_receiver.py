@@ -7,13 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiortc.rtp import RtpPacket
+from aiortc.rtp import RtpPacket, unwrap_rtx
 
 from edge_node.realtime.aiortc_receiver import QUEUE, DecodeQueue, Pictures, Reception, Sound
 from tests.support.waiting import eventually
 
 KEY, DELTA = b"\x78\0\2\x67\x42\0\2\x65\x88", b"\x41\x9a"
-H264, OPUS = SimpleNamespace(name="H264"), SimpleNamespace(name="opus")
+H264, OPUS, RTX = SimpleNamespace(name="H264"), SimpleNamespace(name="opus"), SimpleNamespace(name="rtx")
 
 
 class Receiver:
@@ -22,6 +22,14 @@ class Receiver:
     def __init__(self) -> None:
         self.__dict__["_RTCRtpReceiver__codecs"] = {97: H264, 99: H264, 111: OPUS}
         self.asked: list[Any] = []
+        self.to: Reception | None = None
+
+    async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+        assert self.to is not None
+        if packet.payload_type == 98:
+            packet = unwrap_rtx(packet, 97, 7)
+            packet._data = packet.payload  # type: ignore[attr-defined]
+        self.to.add(packet)
 
     async def _send_rtcp_nack(self, media_ssrc: int, lost: list[int]) -> None:
         self.asked.append((media_ssrc, lost))
@@ -70,6 +78,20 @@ async def test_pictures_go_to_the_decoder_at_once_and_holes_are_asked_for() -> N
     assert stats.repair_ms is not None and stats.repair_ms > 0
     await pictures.close()
     assert pictures._timer is None and pictures.add(packet(65_538)) == (False, None) and decoded(pictures) == []
+
+
+@pytest.mark.parametrize("has_rtx", [True, False])
+async def test_only_a_repair_tells_how_far_the_sender_is(has_rtx: bool) -> None:
+    receiver: Any = Receiver()
+    if has_rtx:
+        receiver._RTCRtpReceiver__codecs[98] = RTX
+    receiver.to = pictures = Pictures(receiver)
+    for number in (0, 3, 1):  # 1 was overtaken; or sent again under its own number, where there is no other way
+        await receiver._handle_rtp_packet(packet(number, DELTA if number else KEY), 0)
+    assert (pictures.stats().repair_ms is None) == has_rtx
+    await receiver._handle_rtp_packet(packet(70, b"\0\2" + DELTA, kind=98, ssrc=8) if has_rtx else packet(2), 0)
+    assert pictures.stats().repair_ms is not None and len(decoded(pictures)) == 4
+    await pictures.close()
 
 
 async def test_a_hole_is_given_up_without_another_packet() -> None:
