@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from edge_node.errors import EdgeNodeError, SettingsError, UsageError
+from edge_node.host.enrolment import CLAIM_FILE
 from edge_node.provision import image_card, image_disk
 from edge_node.provision.boot import BACKUP
 from edge_node.provision.disk import Disk
+from edge_node.provision.firstboot import ETC, STATE, FirstBoot
 from edge_node.provision.folder import write_folder
 from edge_node.provision.image_card import boot_partition, read_back, write
 from edge_node.provision.image_disk import MIB, SECTOR, Fat
@@ -145,6 +147,18 @@ def test_the_formats_belong_to_their_images(tmp_path: Path) -> None:
     assert text(own, "cmdline.txt").split()[-2:] == ["cfg80211.ieee80211_regdom=DE", "systemd.hostname=gate-1"]
     with pytest.raises(EdgeNodeError, match="did not make this image"):
         put(place, make(tmp_path))
+
+
+def test_the_first_start_takes_it_over(tmp_path: Path) -> None:
+    image, root = make(tmp_path, cloud_init=False, line=OWN_LINE), tmp_path / "device"
+    put(folder(tmp_path, format="edge-node", user=None), image)
+    (root / "boot/firmware").mkdir(parents=True)
+    boot_partition(image).fetch("edge-node", root / "boot/firmware")
+    assert FirstBoot(root, Disk(), now_wall=1_800_000_000.0).run()
+    assert 'id = "gate-1"' in (root / ETC).read_text() and (root / STATE / CLAIM_FILE).exists()
+    assert [path.name for path in (root / "boot/firmware/edge-node").iterdir()] == ["wifi.nmconnection"], (
+        "NetworkManager's"
+    )
 
 
 def test_a_hand_in_it_is_told_by_the_images_name(tmp_path: Path) -> None:
