@@ -158,8 +158,28 @@ def test_drawings(path: Path) -> None:
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     title = root.find("{http://www.w3.org/2000/svg}title")
     assert title is not None and title.text
-    words = " ".join(root.itertext())
-    assert "GPIO" in words
+    assert "GPIO" in " ".join(root.itertext())
+
+
+HEADER = {
+    2: "5 V", 9: "ground", 11: "GPIO17", 13: "GPIO27", 14: "ground", 15: "GPIO22", 16: "GPIO23", 17: "3.3 V",
+    20: "ground", 22: "GPIO25", 25: "ground", 30: "ground",
+}  # fmt: skip
+"""Of the 40 pins (Raspberry Pi documentation, "GPIO and the 40-pin header"), those that the drawings use."""
+
+
+def test_no_pin_of_the_header_takes_two_wires() -> None:
+    drawn: dict[int, str] = {}
+    for path in sorted((HARDWARE / "wiring").glob("*.svg")):
+        for pin, what in re.findall(r"pin (\d+) · ([^<]+)", path.read_text()):
+            assert int(pin) not in drawn, f"{path.name} uses pin {pin} again"
+            drawn[int(pin)] = what
+    assert drawn == HEADER
+    page = (HARDWARE / "DOOR_STATION.md").read_text()
+    told = {
+        int(pin): what.split(",")[0] for pin, what in re.findall(r"\b(\d+) \(([^)]+)\)", page) if int(pin) in HEADER
+    }
+    assert told == HEADER
 
 
 def test_what_the_pages_name_exists() -> None:
