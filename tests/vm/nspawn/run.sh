@@ -15,6 +15,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 checkout=$(cd "$here/../../.." && pwd)
 cache=${EDGE_NODE_NSPAWN_CACHE:-/var/cache/edge-node-nspawn}
 deadline_s=900
+cgroups=(/sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup)
 # What the package depends on, and what a minimal system lacks of a usual one.
 packages=systemd,systemd-sysv,dbus,apt,python3,python3-venv,openssl,adduser,libportaudio2,libasound2-plugins,libspeexdsp1,procps,iproute2
 
@@ -61,12 +62,20 @@ need_root() {
 aside() { mktemp -d "$cache/$1.$$.XXXXXX"; }
 
 sweep() {
-    local left pid
+    local left pid base
     for left in "$cache"/run.* "$cache"/checkout.*; do
         pid=$(basename "$left" | cut -d. -f2)
         if [ ! -d "$left" ] || { [[ $pid =~ ^[0-9]+$ ]] && kill -0 "$pid" 2>/dev/null; }; then continue; fi
         umount "$left/root" 2>/dev/null || true
         rm -rf "$left"
+    done
+    for base in "${cgroups[@]}"; do
+        for left in "$base"/run.*; do
+            pid=$(basename "$left" | cut -d. -f2)
+            if [ -d "$left" ] && ! kill -0 "$pid" 2>/dev/null; then
+                find "$left" -depth -type d -exec rmdir {} + 2>/dev/null || true
+            fi
+        done
     done
 }
 
@@ -118,11 +127,29 @@ card() {
     rm -r "$1/cards"
 }
 
+# Without registration two guests would share the groups payload and supervisor below ours, and each other's units there.
+enter_own_cgroup() {
+    local base
+    for base in "${cgroups[@]}"; do
+        [ ! -e "$base/cgroup.procs" ] || { mkdir "$base/$1" && echo "$BASHPID" >"$base/$1/cgroup.procs"; }
+    done
+}
+
+leave_own_cgroup() {
+    local base
+    for base in "${cgroups[@]}"; do
+        [ -d "$base/$1" ] || continue
+        echo "$BASHPID" >"$base/cgroup.procs"
+        find "$base/$1" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    done
+}
+
 journey() {
     local suite=$1 work guest log
     work=$(aside run)
     # shellcheck disable=SC2064
-    trap "umount '$work/root' 2>/dev/null; rm -rf '$work'" EXIT
+    trap "umount '$work/root' 2>/dev/null; rm -rf '$work'; leave_own_cgroup '$(basename "$work")'" EXIT
+    enter_own_cgroup "$(basename "$work")"
     guest=$work/root
     mkdir "$guest" "$work/upper" "$work/work"
     mount -t overlay overlay -o "lowerdir=$(root_of "$suite"),upperdir=$work/upper,workdir=$work/work" "$guest" 2>/dev/null ||
