@@ -11,7 +11,9 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """In MB (10^6 bytes): resident; the same with shared pages divided among those who share them; not shared at all.
+    """In MB (10^6 bytes): resident; the same with shared pages divided among those who share them; not shared at all;
+    of no file, so that only swap space could take it. The rest of what is resident are pages of programs and libraries,
+    which the kernel drops when it needs room.
 
     See proc(5), smaps_rollup.
     """
@@ -19,15 +21,22 @@ class Memory:
     rss_mb: float
     pss_mb: float
     private_mb: float
+    anonymous_mb: float
 
     def __add__(self, other: Memory) -> Memory:
-        return Memory(self.rss_mb + other.rss_mb, self.pss_mb + other.pss_mb, self.private_mb + other.private_mb)
+        return Memory(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
 
 def memory(pid: int) -> Memory:
     sizes = _numbers(PROC / str(pid) / "smaps_rollup")
     private = sizes["Private_Clean"] + sizes["Private_Dirty"]
-    return Memory(*(kib * 1024 / 1e6 for kib in (sizes["Rss"], sizes["Pss"], private)))
+    return Memory(*(kib * 1024 / 1e6 for kib in (sizes["Rss"], sizes["Pss"], private, sizes["Anonymous"])))
+
+
+def mapped(pid: int) -> set[str]:
+    """The files that lie in its memory, such as libraries."""
+    lines = (PROC / str(pid) / "maps").read_text().splitlines()
+    return {words[5] for words in (line.split(maxsplit=5) for line in lines) if len(words) == 6}
 
 
 def written_bytes(pid: int) -> int:

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from tests.bench.footprint.__main__ import main
-from tests.bench.footprint.meter import family, memory
+from tests.bench.footprint.meter import family, mapped, memory
 
 
 @pytest.mark.pulse
@@ -24,4 +24,6 @@ def test_a_process_with_its_children() -> None:
     assert next(iter(family(os.getpid()))) == os.getpid()
     own = memory(os.getpid())
     assert own.rss_mb >= own.pss_mb >= own.private_mb > 1
+    assert own.rss_mb > own.anonymous_mb > 1
+    assert any("libc." in file for file in mapped(os.getpid()))
     assert (own + own).pss_mb == pytest.approx(2 * own.pss_mb)
