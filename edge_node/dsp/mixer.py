@@ -26,6 +26,11 @@ def gain_of(db: float) -> float:
     return float(10.0 ** (db / 20.0))
 
 
+def gained(pcm: Pcm, gain: float) -> Pcm:
+    """Louder or softer by a factor, saturated."""
+    return pcm if gain == 1.0 else saturate(pcm * np.float32(gain))
+
+
 def mix(blocks: Iterable[Pcm], frames: int) -> Pcm:
     """The saturated sum of mono blocks as one block of `frames`; shorter blocks count as silent at their end."""
     total = np.zeros(frames, np.int32)
@@ -60,7 +65,9 @@ class Glide:
 class Mixer:
     """Voices with their gains, ducked under announcements, limited softly; never wraps around."""
 
-    def __init__(self) -> None:
+    def __init__(self, gain: float = 1.0) -> None:
+        """`gain`: a factor for all of it, before the limit."""
+        self._gain = np.float32(gain)
         self._duck = Glide()
         self._limit = Glide()
 
@@ -74,6 +81,7 @@ class Mixer:
         total *= self._duck.towards(1.0 if announcement is None else DUCKED, frames)
         if announcement is not None:
             total[: len(announcement)] += announcement
+        total *= self._gain
         peak = float(np.abs(total).max(initial=0.0))
         total *= self._limit.towards(min(1.0, CEILING / peak) if peak else 1.0, frames)
         return saturate(total)

@@ -53,10 +53,10 @@ class Playback:
     All but pull() belongs to the event loop. A person may have several tracks under one key.
     """
 
-    def __init__(self, clock: Clock, *, prompts_db: float = 0.0) -> None:
-        """`prompts_db`: how much louder or softer the announcements are than they were made."""
+    def __init__(self, clock: Clock, *, prompts_db: float = 0.0, gain_db: float = 0.0) -> None:
+        """`gain_db`: how much louder or softer all is played; `prompts_db`: the announcements on top of that."""
         self._clock = clock
-        self._mixer = Mixer()
+        self._mixer = Mixer(gain_of(gain_db))
         self._announcements = Announcements()
         self._announcing = threading.Lock()
         self._prompt_gain = gain_of(prompts_db)

@@ -168,11 +168,11 @@ class _Sound:
 
 
 def _sound(settings: Settings, devices: Devices, clock: Clock) -> _Sound:
-    audio = AudioPublication(clock)
+    audio = AudioPublication(clock, gain_db=settings.audio.microphone_gain_db)
     if isinstance(devices.microphone, RtspMicrophone):
         devices.microphone.on_opus = audio.opus
     spoken = settings.audio.prompts
-    playback = Playback(clock, prompts_db=spoken.volume_db)
+    playback = Playback(clock, prompts_db=spoken.volume_db, gain_db=settings.audio.speaker_gain_db)
     playback.allow(None if settings.audio.play == "always" else frozenset())
     prompts = Prompts({moment: getattr(spoken, moment) for moment in MOMENTS}, spoken.language)
     return _Sound(audio, playback, prompts, Announcer(playback, audio, prompts.get))

@@ -136,6 +136,12 @@ class AudioSettings(Section):
     speaker: Annotated[str, AfterValidator(checks.speaker)] = Field(
         default="default", description='an ALSA/PortAudio device, "none" or "file:PATH" (a WAV of what was played)'
     )
+    microphone_gain_db: Annotated[float, Field(ge=-60, le=40)] = Field(
+        default=0, description="louder or softer for everybody who listens; a camera's own sound is not changed"
+    )
+    speaker_gain_db: Annotated[float, Field(ge=-60, le=20)] = Field(
+        default=0, description="voices and prompts, limited where they would clip"
+    )
     echo_cancel: Literal["auto", "on", "off", "half-duplex"] = "auto"
     publish: Literal["always", "call"] = "always"
     play: Literal["call", "always"] = "call"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_node.dsp.level import dbfs, peak
-from edge_node.dsp.mixer import CEILING, MAX_SOURCES, Glide, Mixer, gain_of, mix
+from edge_node.dsp.mixer import CEILING, MAX_SOURCES, Glide, Mixer, gain_of, gained, mix
 from edge_node.dsp.pcm import FULL_SCALE, RATE, Pcm
 from edge_node.dsp.tone import Tone
 
@@ -53,6 +53,20 @@ def test_after_a_shout_the_gain_comes_back() -> None:
         last = mixer.mix([(tone.block(BLOCK), 1.0)], None, BLOCK)
     assert dbfs(first) < dbfs(last) - 6
     assert peak(last) == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_gain_for_all_of_it_is_limited_instead_of_clipped() -> None:
+    tone = Tone(440, 0.1).block(BLOCK)
+    assert dbfs(Mixer(gain_of(6)).mix([(tone, 1.0)], None, BLOCK)) == pytest.approx(dbfs(tone) + 6, abs=0.05)
+    mixer = Mixer(gain_of(40))
+    loud = [mixer.mix([(tone, 1.0)], tone, BLOCK) for _ in range(2)][-1]
+    assert peak(loud) <= 1.05 * CEILING / FULL_SCALE
+
+
+def test_a_louder_block_saturates() -> None:
+    quiet = np.array([1000, -1000, 20_000, -20_000], np.int16)
+    assert gained(quiet, 2.0).tolist() == [2000, -2000, 32_767, -32_768]
+    assert gained(quiet, 1.0) is quiet
 
 
 def test_gains_are_per_source() -> None:

@@ -227,6 +227,20 @@ async def test_announcements_duck_the_voices_and_gains_are_per_person() -> None:
         assert dbfs(heard(playback, 10)) < plain - 30
 
 
+async def test_the_speakers_gain_is_for_voices_and_announcements_and_never_wraps() -> None:
+    levels = []
+    for gain_db in (0.0, 6.0, -12.0, 20.0):
+        a = FakeTrack(440)
+        playback = Playback(ManualClock(), gain_db=gain_db)
+        playback.say(Tone(440, 0.2).block(9600))
+        playback.add("a", a)
+        levels.append(dbfs(heard(playback, 10)))
+        assert np.abs(np.diff(heard(playback, 10).astype(np.int32))).max() < 4000, "no wrap-around"
+        await playback.close()
+    assert levels[1:3] == pytest.approx([levels[0] + 6, levels[0] - 12], abs=0.1)
+    assert levels[3] <= -3.0, "limited"
+
+
 async def test_an_announcement_is_never_louder_than_it_can_be() -> None:
     """20 dB more than the chime has would be far over full scale: its shape stays."""
     sound = chime()

@@ -100,6 +100,23 @@ async def test_the_tone_arrives_and_its_level_is_known() -> None:
     publication.close()
 
 
+async def test_a_microphones_gain_is_heard_and_shown_and_saturates() -> None:
+    tone = Tone(440, 0.05)
+    quiet = dbfs(tone.block(BLOCK_FRAMES))
+    for gain_db, level in ((12.0, quiet + 12), (-20.0, quiet - 20), (40.0, -1.0)):
+        publication, decode = AudioPublication(SystemClock(), gain_db=gain_db), Decoder()
+        view = publication.track.subscribe()
+        async with running(publication.run()):
+            for _ in range(20):
+                publication.block(tone.block(BLOCK_FRAMES))
+                publication.block(tone.block(BLOCK_FRAMES))
+                [packet] = await receive(view, 1)
+                last = decode(packet)
+        assert publication.level_dbfs == pytest.approx(level, abs=2.5), "the meter is smooth"
+        assert dbfs(last) == pytest.approx(level, abs=3.0)
+        publication.close()
+
+
 async def test_a_dead_microphone_is_silence_and_the_time_goes_on() -> None:
     publication = AudioPublication(SystemClock())
     view = publication.track.subscribe()
