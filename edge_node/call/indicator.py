@@ -15,12 +15,17 @@ class Indicator(Enum):
     PRIVATE = "private"
     FAULT = "fault"
     OFFLINE = "offline"
+    REFUSED = "refused"
     SOMEBODY_HERE = "somebody_here"
     ONLINE = "online"
 
 
-def choose(*, fault: bool, online: bool, phase: Phase, peers: int, private: bool = False) -> Indicator:
-    """`fault`: a part is degraded; `online`: on the channel; `peers`: how many others are on it; `private`: shut."""
+def choose(
+    *, fault: bool, online: bool, phase: Phase, peers: int, private: bool = False, refused: bool = False
+) -> Indicator:
+    """`fault`: a part is degraded; `online`: on the channel; `peers`: how many others are on it; `private`: shut;
+    `refused`: the server does not want this node, so that waiting does not help.
+    """
     if phase not in (Phase.ACTIVE, Phase.IDLE) and online:  # offline, nobody hears the ring
         return Indicator.RINGING
     if private:
@@ -30,5 +35,5 @@ def choose(*, fault: bool, online: bool, phase: Phase, peers: int, private: bool
     if fault:
         return Indicator.FAULT
     if not online:
-        return Indicator.OFFLINE
+        return Indicator.REFUSED if refused else Indicator.OFFLINE
     return Indicator.SOMEBODY_HERE if peers else Indicator.ONLINE

@@ -45,12 +45,14 @@ PATTERNS: Mapping[str, Pattern] = {
     "pulse": _flashes(1, 0.1, 0, 2.9),
     "double": _flashes(2, 0.15, 0.15, 1.55),
     "triple": _flashes(3, 0.15, 0.15, 1.25),
+    "quadruple": _flashes(4, 0.15, 0.15, 0.95),
     "heartbeat": _flashes(2, 0.1, 0.2, 0.8),
 }
 
 INDICATOR_PATTERNS: Mapping[Indicator, str] = {
     Indicator.FAULT: "triple",
     Indicator.OFFLINE: "blink",
+    Indicator.REFUSED: "quadruple",
     Indicator.IN_CALL: "on",
     Indicator.RINGING: "fast",
     Indicator.PRIVATE: "double",
@@ -63,6 +65,7 @@ INDICATOR_PATTERNS: Mapping[Indicator, str] = {
 INDICATOR_COLOURS: Mapping[Indicator, str] = {
     Indicator.FAULT: "#ff3000",
     Indicator.OFFLINE: "#ff0000",
+    Indicator.REFUSED: "#ff0060",
     Indicator.IN_CALL: "#00ff00",
     Indicator.RINGING: "#ffa000",
     Indicator.PRIVATE: "#a000ff",

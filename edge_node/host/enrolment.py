@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from edge_node import durable
-from edge_node.errors import RetryLater
+from edge_node.errors import Remedy, RetryLater
 from edge_node.ports import Clock
 from edge_node.protocol.enrolment import ENROL_PATH, TOKEN_PATH, enrol_message, token_message
 from edge_node.settings.schema import Settings
@@ -37,6 +37,8 @@ _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CE
 
 class Refused(RetryLater):
     """The hub understood and said no; `code` as in its answer."""
+
+    remedy = Remedy.RECONFIGURE
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(f"the hub refuses this device: {reason}")

@@ -230,7 +230,9 @@ class Node:
         publishing = self._pieces.publishing
         degraded = [name for name, h in self.supervisor.health.items() if h.state is PartState.DEGRADED]
         fault = any(name not in ("channel", "telemetry") for name in degraded)
-        self.outputs.condition(fault=fault, online=publishing.online, peers=publishing.peers)
+        self.outputs.condition(
+            fault=fault, online=publishing.online, peers=publishing.peers, refused=publishing.refused
+        )
         self.reporter.changed()
         for observer in self._observers:
             observer()

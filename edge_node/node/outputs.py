@@ -63,7 +63,7 @@ class NodeOutputs:
         self._privacy_led = PRIVACY_LED if PRIVACY_LED in leds else None
         self._door_guard: Callable[[], None] = lambda: None
         self._shown: dict[str, str] = {}
-        self._facts = (False, False, 0)
+        self._facts = (False, False, 0, False)
         self._phase = Phase.IDLE
         self._muted = muted
         self._observers: list[Callable[[CallView], None]] = []
@@ -151,9 +151,9 @@ class NodeOutputs:
         """The pattern that a light plays, or would if there were a panel."""
         return self._shown.get(led)
 
-    def condition(self, *, fault: bool, online: bool, peers: int) -> None:
+    def condition(self, *, fault: bool, online: bool, peers: int, refused: bool = False) -> None:
         """What the light tells besides the call."""
-        self._facts = (fault, online, peers)
+        self._facts = (fault, online, peers, refused)
         self._indicate()
 
     def panel_ready(self) -> None:
@@ -167,10 +167,10 @@ class NodeOutputs:
         self.panel_up = False
 
     def _indicate(self) -> None:
-        fault, online, peers = self._facts
+        fault, online, peers, refused = self._facts
         before, self.indicator = (
             self.indicator,
-            choose(fault=fault, online=online, phase=self._phase, peers=peers, private=self._muted),
+            choose(fault=fault, online=online, phase=self._phase, peers=peers, private=self._muted, refused=refused),
         )
         if self._status_led is not None and (before is not self.indicator or self._status_led not in self._shown):
             self._show(self._status_led, self._patterns[self.indicator])

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import edge_node.realtime.events as ev
 from edge_node.aio.tasks import cancel_and_wait
-from edge_node.errors import MeteredRealtimeError, RetryLater
+from edge_node.errors import (
+    EdgeNodeError,
+    MeteredRealtimeError,
+    Remedy,
+    RetryLater,
+    ServerRequestError,
+    SignallingConnectError,
+)
 from edge_node.node.supervisor import Report
+from edge_node.realtime.membership import FATAL_CODES
 
 if TYPE_CHECKING:
     from edge_node.node.intercom import Intercom
@@ -23,6 +31,16 @@ log = logging.getLogger(__name__)
 SAY_OFFLINE_AFTER_S = 2.0
 CLOSE_DEADLINE_S = 1.5
 STATS_DEADLINE_S = 0.5
+
+
+def is_refusal(err: BaseException) -> bool:
+    """Whether the server, or the hub that gives the tokens, said no; else it is away, and comes back."""
+    if isinstance(err, SignallingConnectError):
+        return err.close_code in FATAL_CODES
+    # What the SDK calls fatal is one of these two when it comes from the server.
+    return type(err) in (MeteredRealtimeError, ServerRequestError) or (
+        isinstance(err, EdgeNodeError) and err.remedy is Remedy.RECONFIGURE
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +78,8 @@ class Publishing:
         self._make_stream = make_stream
         self._peer: MeteredPeer | None = None
         self._joins = 0
+        self.refused = False
+        """The server does not want this node: waiting does not help, somebody has to look."""
         self.peer_stats: Sequence[Mapping[str, Any]] = ()
 
     @property
@@ -92,6 +112,7 @@ class Publishing:
             reason = await ended
             raise RetryLater(f"{reason}; check the credential and the channel's name")
         except MeteredRealtimeError as err:
+            self.refused = is_refusal(err)
             raise RetryLater(f"could not join {self._channel}: {err}") from err
         finally:
             await cancel_and_wait(offline)
@@ -121,6 +142,7 @@ class Publishing:
         def state(event: ev.StateChange) -> None:
             if event.to == "joined":
                 self._joins += 1
+                self.refused = False
                 report.up()
                 log.info("on %s", self._channel, extra={"event": "channel.joined", "channel": self._channel})
                 self._intercom.channel_up(peer)
@@ -133,11 +155,15 @@ class Publishing:
             if not ended.done():
                 ended.set_result(reason)
 
+        def fatal(event: ev.FatalError) -> None:
+            self.refused = is_refusal(event.err)
+            end(f"the server sent this node away ({event.err})")
+
         peer.on(ev.StateChange, state)
         peer.on(ev.PeerJoined, lambda e: self._joined(e.peer))
         peer.on(ev.PeerLeft, lambda e: self._left(e.peer))
         peer.on(ev.Data, lambda e: self._intercom.data(e.sender_peer_id, e.data, direct=e.kind == "direct"))
-        peer.on(ev.FatalError, lambda e: end(f"the server sent this node away ({e.err})"))
+        peer.on(ev.FatalError, fatal)
         peer.on(ev.Left, lambda e: end("the channel was left"))
 
     def _joined(self, remote: RemotePeer) -> None:

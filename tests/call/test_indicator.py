@@ -25,3 +25,9 @@ def test_the_most_important_first(fault: bool, online: bool, phase: Phase, peers
     assert choose(fault=fault, online=online, phase=phase, peers=peers) is shown
     private = Indicator.RINGING if shown is Indicator.RINGING else Indicator.PRIVATE
     assert choose(fault=fault, online=online, phase=phase, peers=peers, private=True) is private
+
+
+def test_a_server_that_refuses_is_not_one_that_is_away() -> None:
+    assert choose(fault=False, online=False, phase=Phase.IDLE, peers=0, refused=True) is Indicator.REFUSED
+    assert choose(fault=False, online=True, phase=Phase.IDLE, peers=0, refused=True) is Indicator.ONLINE
+    assert choose(fault=True, online=False, phase=Phase.IDLE, peers=0, refused=True) is Indicator.FAULT

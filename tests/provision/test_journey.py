@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from edge_node.hub import reload
 from edge_node.hub.enrol_file import revoke_device
 from tests.provision.cards import CANARY, boot_partition
 from tests.support.hub_client import client, running_hub
-from tests.support.process import Child, free_port
+from tests.support.process import Child, edge_node, free_port, run_once
 from tests.support.waiting import eventually
 
 FLEET = """
@@ -61,6 +62,15 @@ def files_with(text: str, folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
+async def shown(socket: Path, indicator: str) -> bool:
+    """Waits until the node's light plays it."""
+    async with asyncio.timeout(60):
+        while True:
+            _, out, _ = await run_once(*edge_node("status", "--json", "--socket", str(socket)))
+            if json.loads(out)["indicator"] == indicator:
+                return True
+
+
 async def test_a_card_a_hub_a_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WIFI", CANARY)
     monkeypatch.setattr(reload, "EVERY_S", 0.05)
@@ -86,6 +96,7 @@ async def test_a_card_a_hub_a_node(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             revoke_device(register, "gate-1", 5)
             await node.line("the hub refuses this device")
             await eventually(lambda: hub.connections == 1, timeout_s=30)
+            assert await shown(tmp_path / "s.sock", "refused"), "the light says that somebody has to look"
         logs = "\n".join([*node.text, *map(json.dumps, node.events), json.dumps(sample)])
     for secret in (code, code.partition(".")[2], CANARY, "BEGIN PRIVATE"):
         assert secret not in logs
