@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 
 
-def put(path: Path, content: bytes, mode: int = 0o600) -> None:
+def put(path: Path, content: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
     """Replaces a file as a whole: readers see the old content or the new. One writer at a time.
 
-    Root leaves it to whom the directory belongs. Raises OSError, and leaves nothing aside then.
+    Root leaves it to `owner` (user and group), or to whom the directory belongs. Raises OSError, and leaves nothing
+    aside then.
     """
     # Always the same name: what a power cut leaves there is written over by the next try.
     aside = path.with_name(f".{path.name}.new")
@@ -19,8 +20,8 @@ def put(path: Path, content: bytes, mode: int = 0o600) -> None:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(handle, mode)
             if os.geteuid() == 0:
-                owner = path.parent.stat()
-                os.fchown(handle, owner.st_uid, owner.st_gid)
+                folder = path.parent.stat()
+                os.fchown(handle, *(owner or (folder.st_uid, folder.st_gid)))
             file.write(content)
             file.flush()
             os.fsync(handle)

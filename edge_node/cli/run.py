@@ -94,10 +94,13 @@ def how_it_starts(root: Path, env: Mapping[str, str]) -> Start:
         )
         log.error("safe mode after %d failures in a row", failures, extra={"event": "service.safe_mode"})
     update = _last_update(root, env)
+    left = Slots(root, this_python()).left()
+    # Told as long as it lasts; once both versions have failed the newer one runs, as it would have.
+    failed = None if left is None or left.last else str(left)
     if update is None:
-        return Start(safe_mode)
+        return Start(safe_mode, failed)
     sentence, good = update
-    return Start(safe_mode, None if good else sentence, sentence)
+    return Start(safe_mode, failed if good else sentence, sentence)
 
 
 def _last_update(root: Path, env: Mapping[str, str]) -> tuple[str, bool] | None:

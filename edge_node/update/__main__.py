@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_node.errors import EdgeNodeError
-from edge_node.update import slots as layout
+from edge_node.update import show
 from edge_node.update.bundle import BundleRefused
 from edge_node.update.faults import Faults, this_end
 from edge_node.update.slots import Slots, this_python
@@ -43,14 +43,14 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
         command.add_argument("bundle", type=Path)
         command.add_argument("--allow-downgrade", action="store_true")
     args = parser.parse_args(argv)
-    slots = Slots(args.root, this_python())
-    updater = Updater(slots, world or Systemd(args.socket), args.settings, lambda line: print(line, flush=True))
+    slots = Slots(args.root, this_python(), args.settings)
+    updater = Updater(slots, world or Systemd(args.socket), lambda line: print(line, flush=True))
     try:
         return _run(args, slots, updater)
     except BundleRefused as err:
         print(f"edge-node: {err}", file=sys.stderr)
         return 2
-    except EdgeNodeError as err:
+    except (EdgeNodeError, OSError) as err:
         print(f"edge-node: {err}", file=sys.stderr)
         return 1
 
@@ -59,14 +59,12 @@ def _run(args: argparse.Namespace, slots: Slots, updater: Updater) -> int:
     keys = trusted(args.trust or (TRUST, SHIPPED_TRUST))
     match args.what:
         case "guard":
-            if done := slots.guard():
-                print(done, flush=True)
-            Faults(slots.root).started()
+            _guard(slots)
         case "ended":
             if done := Faults(slots.root).ended(this_end()):
                 print(done, flush=True)
         case "status":
-            print(layout.text(slots))
+            print(show.text(slots))
         case "settle":
             updater.settle()
         case "install":
@@ -76,6 +74,20 @@ def _run(args: argparse.Namespace, slots: Slots, updater: Updater) -> int:
         case "rollback":
             return 0 if updater.rollback() else 1
     return 0
+
+
+def _guard(slots: Slots) -> None:
+    """Raises EdgeNodeError when no slot can run, OSError when none can be chosen."""
+    faults = Faults(slots.root)
+    try:
+        if done := slots.guard(faults.early(slots.current())):
+            print(done, flush=True)
+        faults.started(str(slots.current()))
+    except OSError as err:
+        current = slots.current()
+        if current is None or not slots.usable(current):
+            raise
+        print(f"edge-node: nothing can be written ({err}): slot {current} starts as it is", file=sys.stderr)
 
 
 if __name__ == "__main__":

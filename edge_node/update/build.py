@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import ensurepip
 import os
 import platform
 import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edge_node.errors import EdgeNodeError
 from edge_node.update.bundle import Bundle, BundleRefused, Manifest, version_key
+from edge_node.update.commands import credentials, run
 from edge_node.update.slots import Slots
 
-STEP_DEADLINE_S = 900.0
-"""A Zero 2 W unpacks about 100 MB of wheels to a slow card meanwhile."""
 SPARE_BYTES = 64 << 20
 GROWTH = 4
 """Wheels are compressed: an unpacked slot with its bundle has taken less than four times the bundle."""
 REQUIREMENTS = "requirements.txt"
-CREDENTIAL = "edge-node."
-"""How the names of the unit's credentials begin in /etc/credstore."""
 
 Tell = Callable[[str], None]
 
@@ -39,9 +33,8 @@ def check(
         raise BundleRefused(
             f"the bundle is for Python {manifest.python}, this system has {slots.python}: get the one for that"
         )
-    accepted = slots.accepted()
-    floor, runs = accepted.get("floor"), accepted.get("version")
-    if floor and version_key(manifest.version) < version_key(floor):
+    floor, runs = slots.floor(), slots.accepted().get("version")
+    if version_key(manifest.version) < version_key(floor):
         raise BundleRefused(
             f"version {manifest.version} is below {floor}, the lowest that is still safe: get a newer one"
         )
@@ -54,7 +47,7 @@ def check(
         raise BundleRefused(f"{free >> 20} MiB are free, an update needs {wanted >> 20} MiB: make room, then try again")
 
 
-def fill(slots: Slots, name: str, bundle: Bundle, settings: Path, tell: Tell) -> None:
+def fill(slots: Slots, name: str, bundle: Bundle, tell: Tell) -> None:
     """Builds the slot anew and tries it. Raises BundleRefused or EdgeNodeError; the slot is not whole then."""
     manifest = bundle.manifest
     try:
@@ -66,11 +59,11 @@ def fill(slots: Slots, name: str, bundle: Bundle, settings: Path, tell: Tell) ->
         tell("building")
         python = make_venv(slot / "venv", release)
         tell("trying")
-        preflight(python, manifest.preflight, settings)
+        preflight(python, manifest.preflight, slots.settings.file)
         os.sync()
+        slots.seal(name, {"version": manifest.version, "python": manifest.python, "floor": manifest.floor})
     except OSError as err:
         raise EdgeNodeError(f"the new version could not be written ({err}): the old one goes on") from None
-    slots.seal(name, {"version": manifest.version, "python": manifest.python, "floor": manifest.floor})
 
 
 def make_venv(venv: Path, release: Path) -> Path:
@@ -106,50 +99,14 @@ def pip_wheel() -> Path:
     raise EdgeNodeError("pip is missing: install it with apt-get install python3-venv")
 
 
-def preflight(python: Path, commands: Sequence[Sequence[str]], settings: Path) -> None:
+def preflight(python: Path, commands: Sequence[Sequence[str]], settings: Path | None) -> None:
     """Runs the release's own checks in its slot. Raises BundleRefused with what they said."""
     with credentials() as env:
         for words in commands:
-            if "{settings}" in words and not settings.exists():
+            if "{settings}" in words and (settings is None or not settings.exists()):
                 continue
             command = [str(python), "-I", "-B", *(str(settings) if word == "{settings}" else word for word in words)]
             try:
                 run(command, env)
             except EdgeNodeError as err:
                 raise BundleRefused(f"the new version does not work here, the old one goes on: {err}") from None
-
-
-@contextlib.contextmanager
-def credentials(stores: Path = Path("/etc"), runtime: Path = Path("/run")) -> Iterator[Mapping[str, str]]:
-    """An environment in which settings are as whole as in the unit: what its LoadCredential= finds is there, too."""
-    with tempfile.TemporaryDirectory(prefix="edge-node-", dir=runtime if os.access(runtime, os.W_OK) else None) as made:
-        folder = Path(made)
-        for sealed in stores.glob(f"credstore.encrypted/{CREDENTIAL}*"):
-            words = ["systemd-creds", "decrypt", f"--name={sealed.name}", str(sealed)]
-            # One that cannot be opened is missing in the unit as well.
-            with contextlib.suppress(EdgeNodeError):
-                run([*words, str(folder / sealed.name.removeprefix(CREDENTIAL))])
-        for plain in stores.glob(f"credstore/{CREDENTIAL}*"):
-            shutil.copyfile(plain, folder / plain.name.removeprefix(CREDENTIAL))
-        yield {**os.environ, "CREDENTIALS_DIRECTORY": made}
-
-
-def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-    """One step. Raises EdgeNodeError with the end of what it said."""
-    try:
-        done = subprocess.run(
-            command,
-            cwd="/",
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=STEP_DEADLINE_S,
-            check=False,
-        )
-    except OSError as err:
-        raise EdgeNodeError(f"{command[0]} cannot be run ({err.strerror}): install it") from None
-    except subprocess.TimeoutExpired:
-        raise EdgeNodeError(f"{Path(command[0]).name} took more than {STEP_DEADLINE_S:g} s: try again") from None
-    if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        raise EdgeNodeError(f"{' '.join(command[1:6])} failed: {' / '.join(said[-3:]) or done.returncode}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 import shutil
 import subprocess
 import tarfile
@@ -21,13 +20,13 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from edge_node.errors import EdgeNodeError
+from edge_node.update.records import comparable
 
 FORMAT = 1
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_BUNDLE_BYTES = 1 << 30
 OPENSSL_DEADLINE_S = 30.0
-_VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){0,3}")
 _BLOCK = 1 << 20
 
 
@@ -60,10 +59,10 @@ class Manifest:
 
 def version_key(version: str) -> tuple[int, ...]:
     """For comparing. Raises BundleRefused for what is no version like 1.2.3."""
-    if not _VERSION.fullmatch(version):
+    key = comparable(version)
+    if key is None:
         raise BundleRefused(f"{version[:40]!r} is no version: a bundle has one like 1.2.3")
-    numbers = [int(part) for part in version.split(".")]
-    return tuple(numbers + [0] * (4 - len(numbers)))
+    return key
 
 
 def read_manifest(data: bytes) -> Manifest:

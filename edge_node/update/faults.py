@@ -1,25 +1,30 @@
 """What is done about a node that keeps failing: counted, written down, shown; the machine restarted as the last resort.
 
-    ROOT/state/faults          `failures` in a row, `started_s`: the uptime at which the present run began
+    ROOT/state/faults          `failures` in a row, `early` of them by the slot that runs, its name `slot`,
+                               `started_s`: the uptime at which the present run began
     ROOT/state/post-mortem/    for each of the last failures: how it ended, the last lines of the journal (0600)
     ROOT/state/led             what the board's own LED showed before it showed a fault
 
 A run that lasted STEADY_S, or ended in order, ends the row. From SAFE_MODE_FAILURES on the node starts without its
 media; at REBOOT_FAILURES the machine is restarted, if it has been up for REBOOT_AFTER_S: so at most once an hour.
-Wrong settings are nobody's failure, nor is a start for which there is no slot.
+A run that failed within EARLY_S of its start is an early failure of its slot: after a few of them in a row, before
+the safe mode, the other slot is tried (slots.py). Wrong settings are nobody's failure, nor is a start for which there
+is no slot.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_node.update.files import read_json, remove, write_json
 
 STEADY_S = 600.0
+EARLY_S = 100.0
+"""More than TimeoutStartSec= of the unit: a start that hangs is one."""
 SAFE_MODE_FAILURES = 5
 REBOOT_FAILURES = 10
 REBOOT_AFTER_S = 3600.0
@@ -90,9 +95,14 @@ class Faults:
         """In a row, so far."""
         return int(self._read().get("failures", 0))
 
-    def started(self) -> None:
-        """A run begins, and a slot was found for it."""
-        self._write({"failures": self.failures, "started_s": self._uptime_s()})
+    def early(self, slot: str | None) -> int:
+        """Failures in a row right after a start of this slot."""
+        return int(self._read().get("early", 0)) if slot is not None and slot == self._slot() else 0
+
+    def started(self, slot: str) -> None:
+        """A run of this slot begins."""
+        early = self.early(slot)
+        self._write({"failures": self.failures, "early": early, "slot": slot, "started_s": self._uptime_s()})
         self._show_fault(self.failures >= SAFE_MODE_FAILURES)
 
     def ended(self, end: End) -> str | None:
@@ -105,9 +115,10 @@ class Faults:
             self._write({"failures": 0})
             self._show_fault(not end.in_order)
             return None
-        steady = self._uptime_s() - float(began_s) >= STEADY_S
-        failures = 1 if steady else self.failures + 1
-        self._write({"failures": failures})
+        lasted_s, slot = self._uptime_s() - float(began_s), self._slot()
+        failures = 1 if lasted_s >= STEADY_S else self.failures + 1
+        early = self.early(slot) + 1 if lasted_s < EARLY_S else 0
+        self._write({"failures": failures, "early": early, "slot": slot})
         self._show_fault(True)
         path = self._post_mortem(end, failures)
         return f"failure {failures} in a row: {end}; {path}{self._escalate(failures)}"
@@ -122,7 +133,11 @@ class Faults:
         value = read_json(self._file) or {}
         return {key: number for key, number in value.items() if isinstance(number, int | float)}
 
-    def _write(self, value: dict[str, float]) -> None:
+    def _slot(self) -> str | None:
+        slot = (read_json(self._file) or {}).get("slot")
+        return slot if isinstance(slot, str) else None
+
+    def _write(self, value: Mapping[str, float | str | None]) -> None:
         self._state.mkdir(parents=True, exist_ok=True)
         write_json(self._file, value)
 

@@ -35,8 +35,8 @@ def remove(path: Path) -> None:
 
 
 def point(link: Path, target: str) -> None:
-    """Makes `link` a symbolic link to `target` in one step (rename(2))."""
-    aside = link.with_name(f".{link.name}.{os.getpid()}")
+    """Makes `link` a symbolic link to `target` in one step (rename(2)). One writer at a time."""
+    aside = link.with_name(f".{link.name}.new")
     aside.unlink(missing_ok=True)
     aside.symlink_to(target)
     os.replace(aside, link)

@@ -5,6 +5,7 @@
                             (a copy from before the next slot's first start), slot.json (written last: it is whole)
     ROOT/state/accepted     the slot that proved itself last, the floor
     ROOT/state/pending      an update whose slot has not proved itself yet
+    ROOT/state/left         a slot that was left because it failed although it had proved itself
     ROOT/state/history      what became of the last updates
 
 Every step is one rename, so a power cut leaves the state before it or after it.
@@ -12,20 +13,26 @@ Every step is one rename, so a power cut leaves the state before it or after it.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edge_node.errors import EdgeNodeError
+from edge_node.update import records
 from edge_node.update.files import DYING_S, locked, point, read_json, remove, write_json
+from edge_node.update.kept import KeptSettings
+from edge_node.update.records import NAMES, Left, Pending, comparable
 
-NAMES = ("a", "b")
 MAX_STARTS = 3
 """A new slot gets so many starts to prove itself."""
+MAX_EARLY_FAILURES = 3
+"""After so many in a row a slot that had proved itself is left for the other: before the safe mode of faults.py."""
 MAX_HISTORY = 50
 
 
@@ -34,31 +41,14 @@ def this_python() -> str:
     return "{}.{}".format(*sys.version_info[:2])
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """`starts` of the new slot so far; `was_online` before the update: an outage that existed does not count against
-    it; `verdict` is why it is being taken back; `id` tells two updates to the same version apart."""
-
-    id: str
-    old: str
-    new: str
-    version: str
-    floor: str
-    was_online: bool
-    starts: int = 0
-    verdict: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
 class Slots:
     """The slots under one root; methods that change something may be interrupted anywhere, also by SIGKILL."""
 
-    def __init__(self, root: Path, python: str) -> None:
+    def __init__(self, root: Path, python: str, settings: Path | None = None) -> None:
         """`python`: the version of the distribution's own, like `3.11`; slots made for another do not run."""
         self.root = root
         self.python = python
+        self.settings = KeptSettings(settings)
         self._state = root / "state"
         self.link = root / "current"
 
@@ -79,17 +69,17 @@ class Slots:
         return name if name in NAMES else None
 
     def about(self, name: str) -> dict[str, Any] | None:
-        """What slot.json says: version, python, preflight. None for a slot that is not whole."""
-        return read_json(self.path(name) / "slot.json")
+        """What slot.json says: version, python, floor, `proved`. None for a slot that is not whole."""
+        return records.read_about(read_json(self.path(name) / "slot.json"))
 
     def usable(self, name: str) -> bool:
-        """Whole, for this machine's Python, and its interpreter is there."""
-        about = self.about(name)
-        return (
-            about is not None
-            and about.get("python") == self.python
-            and (self.path(name) / "venv/bin/python").exists()
-        )  # fmt: skip
+        """Whole, for this machine's Python, and what the unit starts is there: program, interpreter, application."""
+        about, venv = self.about(name), self.path(name) / "venv"
+        if about is None or about.get("python") != self.python:
+            return False
+        programs = (venv / "bin/python", venv / "bin/edge-node")
+        code = venv / f"lib/python{self.python}/site-packages/edge_node/__main__.py"
+        return all(os.access(path, os.X_OK) and _has_content(path) for path in programs) and _has_content(code)
 
     def idle(self) -> str:
         """The slot that does not run."""
@@ -108,26 +98,31 @@ class Slots:
         write_json(self.path(name) / "slot.json", about)
 
     def accepted(self) -> dict[str, Any]:
-        """`slot`, `version`, `floor` of what proved itself last."""
-        return read_json(self._state / "accepted") or {}
+        """`slot`, `version`, `floor` of what proved itself last, `id` of its update; empty when it is not known."""
+        return records.read_accepted(read_json(self._state / "accepted"))
+
+    def floor(self) -> str:
+        """The lowest version that is still safe: as accepted, and as said by the slots that proved themselves."""
+        abouts = [about for name in NAMES if (about := self.about(name)) is not None and about.get("proved")]
+        floors = [self.accepted().get("floor", "0"), *(about["floor"] for about in abouts)]
+        return str(max(floors, key=_key))
 
     def pending(self) -> Pending | None:
-        value = read_json(self._state / "pending")
-        try:
-            return None if value is None else Pending(**value)
-        except TypeError:
-            return None
+        return records.read_pending(read_json(self._state / "pending"))
+
+    def left(self) -> Left | None:
+        """The slot that failed although it had proved itself, until the next update."""
+        return records.read_left(read_json(self._state / "left"))
 
     def history(self) -> list[dict[str, Any]]:
         """What became of updates, oldest first."""
-        value = read_json(self._state / "history")
-        return list(value["updates"]) if value else []
+        return records.read_history(read_json(self._state / "history"))
 
-    def _record(self, pending: Pending, outcome: str, reason: str | None = None) -> None:
+    def _record(self, id: str, version: str, outcome: str, reason: str | None = None) -> None:
         """Once, even when it is cut off right after and done again."""
         entries = self.history()
-        if not entries or entries[-1].get("id") != pending.id:
-            entry = {"id": pending.id, "version": pending.version, "outcome": outcome, "reason": reason}
+        if not entries or entries[-1]["id"] != id:
+            entry = {"id": id, "version": version, "outcome": outcome, "reason": reason}
             write_json(self._state / "history", {"updates": [*entries, entry][-MAX_HISTORY:]})
 
     @contextmanager
@@ -145,20 +140,24 @@ class Slots:
         with locked(self._state / "lock"):
             yield
 
-    # An update's life
+    # An update's life; what is said is for people: None, there is nothing to say.
 
     def install(self, name: str, version: str, floor: str) -> None:
         """Runs a whole slot from the next start on; there is none to return to."""
         with self._changing():
-            point(self.link, f"slots/{name}")
+            self._mark(name, proved=True)
             write_json(self._state / "accepted", {"slot": name, "version": version, "floor": floor})
-            remove(self._state / "pending")
+            for old in ("pending", "left"):
+                remove(self._state / old)
+            point(self.link, f"slots/{name}")
 
-    def begin(self, pending: Pending) -> None:
-        """The next start is the new slot's."""
+    def begin(self, pending: Pending) -> str | None:
+        """The next start is the new slot's, with the settings that its version understands."""
         with self._changing():
+            self.settings.keep(self.path(pending.old))
             write_json(self._state / "pending", pending.to_json())
-            point(self.link, f"slots/{pending.new}")
+            remove(self._state / "left")
+            return self._switch(pending.new)
 
     def accept(self) -> None:
         """The new slot has proved itself."""
@@ -168,65 +167,123 @@ class Slots:
                 self._accept(pending)
 
     def _accept(self, pending: Pending) -> None:
-        accepted = {"slot": pending.new, "version": pending.version, "floor": pending.floor}
+        accepted = {"slot": pending.new, "version": pending.version, "floor": pending.floor, "id": pending.id}
         write_json(self._state / "accepted", accepted)
-        self._record(pending, "accepted")
+        self._mark(pending.new, proved=True)
+        self._record(pending.id, pending.version, "accepted")
         remove(self._state / "pending")
 
-    def take_back(self, reason: str) -> None:
+    def take_back(self, reason: str) -> str | None:
         """Returns to the slot before."""
         with self._changing():
             pending = self.pending()
-            if pending is not None:
-                self._take_back(pending, reason)
+            return None if pending is None else self._take_back(pending, reason)
 
-    def _take_back(self, pending: Pending, reason: str) -> None:
+    def _take_back(self, pending: Pending, reason: str) -> str | None:
         if pending.verdict is None:
             pending = replace(pending, verdict=reason)
             write_json(self._state / "pending", pending.to_json())
-        point(self.link, f"slots/{pending.old}")
-        self._record(pending, "taken back", pending.verdict)
+        self._mark(pending.new, proved=False)
+        said = self._switch(pending.old, trial_of=pending.new)
+        self._record(pending.id, pending.version, "taken back", pending.verdict)
         remove(self._state / "pending")
+        return said
+
+    def _mark(self, name: str, *, proved: bool) -> None:
+        """In the slot itself, so that the floor outlives a damaged state/accepted."""
+        about = self.about(name)
+        if about is not None and bool(about.get("proved")) is not proved:
+            self.seal(name, {**about, "proved": proved})
+
+    def _switch(self, to: str, trial_of: str | None = None) -> str | None:
+        said = self.settings.give_back(self.path(to), None if trial_of is None else self.path(trial_of))
+        point(self.link, f"slots/{to}")
+        return said
 
     # Before every start
 
-    def guard(self) -> str | None:
+    def guard(self, early_failures: int = 0) -> str | None:
         """Chooses the slot of this start. Returns what it did, None when all was well.
 
-        Raises EdgeNodeError when no slot can run.
+        `early_failures` in a row of the slot that runs. Raises EdgeNodeError when no slot can run.
         """
         with self._changing():
-            done = self._guard_pending()
-            current = self.current()
-            if current is not None and self.usable(current):
-                return done
-            candidates = [self.accepted().get("slot"), *NAMES]
-            name = next((n for n in candidates if n in NAMES and self.usable(n)), None)
-            if name is None:
-                raise EdgeNodeError(self._nothing_runs())
-            point(self.link, f"slots/{name}")
-            return f"slot {current} cannot run, so slot {name} does" if current else f"slot {name} runs"
+            said = (*self._guard_pending(), *self._choose(early_failures), self._guard_accepted())
+            return "; ".join(word for word in said if word) or None
 
-    def _guard_pending(self) -> str | None:
+    def _guard_pending(self) -> tuple[str | None, ...]:
         pending = self.pending()
         if pending is None:
-            return None
-        if pending.verdict is not None:
-            self._take_back(pending, pending.verdict)
-            return f"the update to {pending.version} was taken back: {pending.verdict}"
-        if self.accepted().get("slot") == pending.new and self.accepted().get("version") == pending.version:
+            return ()
+        if pending.verdict is None and self.accepted().get("id") == pending.id:
             self._accept(pending)
-            return None
-        if self.current() != pending.new:
+            return ()
+        if pending.verdict is None and self.current() != pending.new:
+            said = self.settings.give_back(self.path(pending.old), self.path(pending.new))
+            self._record(pending.id, pending.version, "interrupted")
             remove(self._state / "pending")
-            self._record(pending, "interrupted")
-            return f"the update to {pending.version} had been interrupted"
-        if pending.starts >= MAX_STARTS:
+            return f"the update to {pending.version} had been interrupted", said
+        reason = pending.verdict
+        if reason is None and not self.usable(pending.new):
+            reason = "it cannot run"
+        if reason is None and pending.starts >= MAX_STARTS:
             reason = f"it did not prove itself in {MAX_STARTS} starts"
-            self._take_back(pending, reason)
-            return f"the update to {pending.version} was taken back: {reason}"
+        if reason is not None:
+            said = self._take_back(pending, reason)
+            return f"the update to {pending.version} was taken back: {reason}", said
         write_json(self._state / "pending", replace(pending, starts=pending.starts + 1).to_json())
-        return None
+        return ()
+
+    def _choose(self, early_failures: int) -> tuple[str | None, ...]:
+        current = self.current()
+        if current is None or not self.usable(current):
+            name = next((n for n in (self.accepted().get("slot"), *NAMES) if n in NAMES and self.usable(n)), None)
+            if name is None:
+                raise EdgeNodeError(self._nothing_runs())
+            if current is None:
+                return f"slot {name} runs", self._switch(name)
+            left = self._left(current, name, f"its slot cannot run, so {self._version(name)} does")
+            return f"slot {current} cannot run, so slot {name} does", self._leave(left)
+        if self.pending() is None and early_failures >= MAX_EARLY_FAILURES:
+            return self._fail_over(current, f"it failed {early_failures} times in a row right after its start")
+        return ()
+
+    def _fail_over(self, current: str, reason: str) -> tuple[str | None, ...]:
+        """To the other slot, if its version has proved itself and is safe; back once, if that fails as well."""
+        other = self.idle()
+        about = self.about(other)
+        if about is None or not about.get("proved") or not self.usable(other):
+            return ()
+        if _key(about["version"]) < _key(self.floor()):
+            return ()
+        left = self.left()
+        if left is not None and left.to == current and left.last:
+            return ()
+        if left is None:
+            left = self._left(current, other, f"{reason}, so {about['version']} runs")
+        elif left.to == current:
+            left = self._left(current, other, f"{reason}, as {about['version']} did, which runs again")
+        return f"slot {current} is left for slot {other}: {reason}", self._leave(left)
+
+    def _left(self, slot: str, to: str, reason: str) -> Left:
+        return Left(uuid.uuid4().hex, slot, to, self._version(slot), reason, last=self.left() is not None)
+
+    def _leave(self, left: Left) -> str | None:
+        write_json(self._state / "left", left.to_json())
+        self._record(left.id, left.version, "left", left.reason)
+        return self._switch(left.to)
+
+    def _version(self, name: str) -> str:
+        return str((self.about(name) or {}).get("version", "?"))
+
+    def _guard_accepted(self) -> str | None:
+        """What proved itself last is known again after its file was lost."""
+        current = self.current()
+        if current is None or self.accepted() or self.pending() is not None:
+            return None
+        version, floor = self._version(current), self.floor()
+        write_json(self._state / "accepted", {"slot": current, "version": version, "floor": floor})
+        return f"state/accepted was damaged or lost: the slots say version {version}, none below {floor}"
 
     def _nothing_runs(self) -> str:
         made_for = {str(about.get("python")) for name in NAMES if (about := self.about(name)) is not None}
@@ -238,30 +295,14 @@ class Slots:
         return "no slot of edge-node can run: install a bundle with edge-node update apply"
 
 
-def dump(slots: Slots) -> dict[str, Any]:
-    """Everything about the slots, for people and programs."""
-    pending = slots.pending()
-    return {
-        "current": slots.current(),
-        "slots": {
-            name: {"usable": slots.usable(name), "version": (slots.about(name) or {}).get("version")} for name in NAMES
-        },
-        "accepted": slots.accepted() or None,
-        "pending": None if pending is None else pending.to_json(),
-        "history": slots.history(),
-    }
+def _key(version: str) -> tuple[int, ...]:
+    key = comparable(version)
+    assert key is not None, "looked at when it was read"
+    return key
 
 
-def text(slots: Slots) -> str:
-    """The same for a person."""
-    found = dump(slots)
-    lines = []
-    for name, about in found["slots"].items():
-        runs = "runs" if name == found["current"] else "waits" if about["usable"] else "empty"
-        lines.append(f"slot {name}: {about['version'] or '-'}, {runs}")
-    if (pending := found["pending"]) is not None:
-        lines.append(f"update to {pending['version']}: proving itself, start {pending['starts']} of {MAX_STARTS}")
-    for entry in found["history"][-5:]:
-        reason = f": {entry['reason']}" if entry["reason"] else ""
-        lines.append(f"{entry['version']} {entry['outcome']}{reason}")
-    return "\n".join(lines)
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 from edge_node.errors import EdgeNodeError
 from edge_node.update import build
 from edge_node.update.bundle import Bundle, BundleRefused, Manifest, version_key
-from edge_node.update.health import Bad, Good, HealthGate, is_in_call, is_online
-from edge_node.update.slots import Pending, Slots
+from edge_node.update.health import Bad, Good, HealthGate, is_in_call, is_online, working_parts
+from edge_node.update.records import Pending
+from edge_node.update.slots import Slots
 from edge_node.update.world import World
 
 LOOK_EVERY_S = 1.0
@@ -21,12 +21,11 @@ Tell = build.Tell
 
 
 class Updater:
-    """One machine's updates; `settings` is the daemon's file, `tell` hears of each step."""
+    """One machine's updates; `tell` hears of each step."""
 
-    def __init__(self, slots: Slots, world: World, settings: Path, tell: Tell) -> None:
+    def __init__(self, slots: Slots, world: World, tell: Tell) -> None:
         self._slots = slots
         self._world = world
-        self._settings = settings
         self._tell = tell
 
     def apply(self, path: Path, trusted: Iterable[Path], *, downgrade: bool = False) -> bool:
@@ -46,7 +45,7 @@ class Updater:
             if (self._slots.about(current) or {}).get("version") == manifest.version:
                 raise BundleRefused(f"version {manifest.version} runs already: there is nothing to do")
             new = self._slots.idle()
-            build.fill(self._slots, new, bundle, self._settings, self._tell)
+            build.fill(self._slots, new, bundle, self._tell)
             self._wait_for_idle()
             self._begin(current, new, manifest.version, self._floor_after(manifest))
             return self._settle()
@@ -64,11 +63,10 @@ class Updater:
             about = self._slots.about(other)
             if current is None or about is None or not self._slots.usable(other):
                 raise EdgeNodeError("there is no other version to return to: install one with edge-node update apply")
-            floor = self._slots.accepted().get("floor", "0")
+            floor = self._slots.floor()
             if version_key(about["version"]) < version_key(floor):
                 raise EdgeNodeError(f"version {about['version']} is below {floor}, the lowest that is still safe")
             self._wait_for_idle()
-            self._restore_settings(other)
             self._begin(current, other, about["version"], floor)
             return self._settle()
 
@@ -78,13 +76,12 @@ class Updater:
             return None if self._slots.pending() is None else self._settle()
 
     def _install(self, name: str, bundle: Bundle) -> None:
-        build.fill(self._slots, name, bundle, self._settings, self._tell)
+        build.fill(self._slots, name, bundle, self._tell)
         self._slots.install(name, bundle.manifest.version, self._floor_after(bundle.manifest))
         self._tell(f"version {bundle.manifest.version} is in slot {name}")
 
     def _floor_after(self, manifest: Manifest) -> str:
-        floor = str(self._slots.accepted().get("floor", "0"))
-        return max(floor, manifest.floor, key=version_key)
+        return max(self._slots.floor(), manifest.floor, key=version_key)
 
     def _wait_for_idle(self) -> None:
         begun_at = self._world.now()
@@ -100,18 +97,26 @@ class Updater:
             self._world.sleep(LOOK_EVERY_S)
 
     def _begin(self, old: str, new: str, version: str, floor: str) -> None:
-        self._keep_settings(old)
-        was_online = is_online(self._world.status())
+        status = self._world.status()
+        pending = Pending(uuid.uuid4().hex, old, new, version, floor, is_online(status), working_parts(status))
         self._tell(f"starting version {version}")
-        self._slots.begin(Pending(uuid.uuid4().hex, old, new, version, floor, was_online))
+        try:
+            said = self._slots.begin(pending)
+        except OSError as err:
+            raise EdgeNodeError(f"the update could not be written down ({err}): the old version goes on") from None
+        self._tell_settings(said)
         self._restart()
+
+    def _tell_settings(self, said: str | None) -> None:
+        if said is not None:
+            self._tell(said)
 
     def _settle(self) -> bool:
         """Looks until the new version has proved itself or failed to."""
         pending = self._slots.pending()
         if pending is None:  # it died so fast that the guard was there before us
             return self._outcome()
-        gate = HealthGate(pending.version, was_online=pending.was_online)
+        gate = HealthGate(pending.version, was_online=pending.was_online, worked=pending.worked)
         while True:
             pending = self._slots.pending()
             if pending is None:  # the guard has taken it back meanwhile
@@ -122,8 +127,7 @@ class Updater:
                     return self._outcome()
                 case Bad(reason):
                     self._tell(f"returning to the old version: {reason}")
-                    self._slots.take_back(reason)
-                    self._restore_settings(pending.old)
+                    self._tell_settings(self._slots.take_back(reason))
                     self._restart()
                     return self._outcome()
             self._world.sleep(LOOK_EVERY_S)
@@ -138,31 +142,3 @@ class Updater:
             self._world.restart()
         except EdgeNodeError as err:  # the trial goes on: the service manager starts it again
             self._tell(str(err))
-
-    # A new version may rewrite the settings in a way that the old one does not understand.
-
-    def _kept(self, slot: str) -> Path:
-        return self._slots.path(slot) / "settings.toml"
-
-    def _keep_settings(self, slot: str) -> None:
-        if self._settings.exists():
-            shutil.copy2(self._settings, self._kept(slot))
-
-    def _restore_settings(self, slot: str) -> None:
-        """Gives a slot its settings back, if it does not understand the present ones, which are kept aside."""
-        kept = self._kept(slot)
-        if not kept.exists() or not self._settings.exists() or kept.read_bytes() == self._settings.read_bytes():
-            return
-        python = self._slots.path(slot) / "venv/bin/python"
-        try:
-            with build.credentials() as env:
-                build.run([str(python), "-I", "-m", "edge_node", "config", "check", str(self._settings)], env)
-        except EdgeNodeError:
-            aside = self._settings.with_name(f"{self._settings.name}.newer")
-            shutil.copy2(self._settings, aside)
-            part = self._settings.with_name(f".{self._settings.name}.part")
-            shutil.copy2(kept, part)
-            owner = self._settings.stat()
-            shutil.chown(part, owner.st_uid, owner.st_gid)
-            part.replace(self._settings)
-            self._tell(f"the old version did not understand the settings: it has its own back, the others are {aside}")

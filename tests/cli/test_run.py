@@ -132,6 +132,15 @@ def test_what_became_of_an_update_is_told_once(tmp_path: Path, caplog: pytest.Lo
     assert told("3", "taken back", "late") == "1.1.0 taken back: late" and "cannot be written" in caplog.text
 
 
+def test_a_slot_that_was_left_is_told_as_long_as_the_other_runs(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    left = {"id": "1", "slot": "b", "to": "a", "version": "1.1.0", "reason": "it failed", "last": False}
+    write_json(tmp_path / "state/left", left)
+    assert [run.how_it_starts(tmp_path, {}).failed_update for _ in range(2)] == ["1.1.0 left: it failed"] * 2
+    write_json(tmp_path / "state/left", {**left, "last": True})
+    assert run.how_it_starts(tmp_path, {}) == NORMAL
+
+
 def test_a_node_without_a_control_socket_is_still_a_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def nowhere(_: object) -> Path:
         raise UsageError("no directory can be written")

@@ -42,7 +42,7 @@ class Board:
         return "a line of the journal\n" if "-u" in words else ""
 
     def lives(self, seconds: float, end: End) -> str | None:
-        self.faults.started()
+        self.faults.started("a")
         self.uptime += seconds
         return self.faults.ended(end)
 
@@ -109,7 +109,7 @@ def test_the_board_s_own_led_blinks_from_a_failure_to_the_next_start(board: Boar
     board.lives(3.0, WRONG)
     assert trigger.read_text() == "timer"
     board.faults.ended(CRASH)
-    board.faults.started()
+    board.faults.started("a")
     assert trigger.read_text() == "mmc0"
     board.faults.ended(STOPPED)
     assert trigger.read_text() == "mmc0"
@@ -140,7 +140,7 @@ def test_the_command_that_the_unit_runs(
     words = ["--root", str(tmp_path), "ended"]
     assert command.main(words) == 0 and capsys.readouterr().out == ""
     assert command.main(["--root", str(tmp_path), "guard"]) == 1, "no slot"
-    Faults(tmp_path, leds=tmp_path).started()
+    Faults(tmp_path, leds=tmp_path).started("a")
     assert command.main(words) == 0
     assert "failure 1 in a row: signal (killed SEGV)" in capsys.readouterr().out
 

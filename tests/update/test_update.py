@@ -33,42 +33,15 @@ from edge_node.update.bundle import (
     read_manifest,
     version_key,
 )
+from edge_node.update.commands import credentials
 from edge_node.update.health import DEADLINE_S, Bad, Good, HealthGate
-from edge_node.update.slots import MAX_STARTS, Pending, dump, text, this_python
+from edge_node.update.records import Pending
+from edge_node.update.show import dump, text
+from edge_node.update.slots import MAX_STARTS, this_python
 from tests.support.update_lab import Machine, Publisher
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = int(os.environ.get("EDGE_NODE_ROUNDS", "6"))
-
-
-@pytest.fixture(autouse=True)
-def syncs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """sync(2) waits for everybody's files, on a busy machine for a minute: counted instead."""
-    counted: list[str] = []
-    monkeypatch.setattr(os, "sync", lambda: counted.append("sync"))
-    return counted
-
-
-@pytest.fixture(scope="module")
-def publisher(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
-    return Publisher(tmp_path_factory.mktemp("publisher"))
-
-
-@pytest.fixture(scope="module")
-def first(publisher: Publisher, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A machine that runs 1.0.0; each test works on a copy made by `machine`."""
-    folder = tmp_path_factory.mktemp("first")
-    machine = Machine(folder)
-    machine.settings.write_text("1")
-    machine.updater.install(publisher.bundle("1.0.0"), publisher.keys)
-    return folder
-
-
-@pytest.fixture
-def machine(first: Path, tmp_path: Path) -> Machine:
-    # The virtual environments are only run, never changed: they may point to where they were made.
-    shutil.copytree(first, tmp_path / "machine", symlinks=True)
-    return Machine(tmp_path / "machine")
 
 
 def test_names_of_wheels_may_be_long(publisher: Publisher, tmp_path: Path) -> None:
@@ -81,13 +54,16 @@ def test_names_of_wheels_may_be_long(publisher: Publisher, tmp_path: Path) -> No
     assert (tmp_path / "out" / name).read_bytes() == b"wheel"
 
 
+@pytest.mark.usefixtures("pip")
 def test_a_good_update_is_kept(machine: Machine, publisher: Publisher, syncs: list[str]) -> None:
+    """With pip, as on a device."""
     assert machine.version == "1.0.0"
     syncs.clear()
     assert machine.updater.apply(publisher.bundle("1.1.0", floor="1.0.5"), publisher.keys)
     assert syncs == ["sync"], "the new slot is on the disk before it counts as whole"
     assert machine.version == "1.1.0" and machine.world.starts == ["b"]
-    assert machine.slots.accepted() == {"slot": "b", "version": "1.1.0", "floor": "1.0.5"}
+    accepted = {"slot": "b", "version": "1.1.0", "floor": "1.0.5"}
+    assert machine.slots.accepted() == {**accepted, "id": machine.slots.history()[-1]["id"]}
     assert "slot b: 1.1.0, runs" in text(machine.slots) and dump(machine.slots)["pending"] is None
     assert machine.slots.guard() is None
 
@@ -167,7 +143,7 @@ def test_settings_that_went_forward_come_back(machine: Machine, publisher: Publi
     machine.settings.write_text("3")  # a migration that 1.0.0 does not understand
     assert machine.updater.rollback()
     assert machine.version == "1.0.0" and machine.settings.read_text() == "1"
-    assert machine.settings.with_name("edge-node.toml.newer").read_text() == "3"
+    assert machine.settings.with_name("edge-node.toml.set-aside").read_text() == "3"
 
 
 def test_settings_that_both_understand_stay(machine: Machine, publisher: Publisher) -> None:
@@ -357,11 +333,11 @@ def test_each_step_of_the_guard_can_be_cut_off(machine: Machine, publisher: Publ
     machine.slots.link.unlink()
     machine.slots.link.symlink_to("slots/b")  # written, but not yet switched
     assert machine.slots.guard() == "the update to 1.0.0 had been interrupted"
-    machine.slots.begin(Pending("cut2", "b", "a", "1.0.0", "0", True, 1, "a bad day"))  # being taken back
+    machine.slots.begin(Pending("cut2", "b", "a", "1.0.0", "0", True, verdict="a bad day"))  # being taken back
     assert machine.slots.guard() == "the update to 1.0.0 was taken back: a bad day"
     assert machine.slots.current() == "b"
     machine.slots.begin(Pending("cut3", "b", "a", "1.0.0", "0", True))
-    (machine.slots.root / "state/accepted").write_text('{"slot": "a", "version": "1.0.0", "floor": "0"}')
+    (machine.slots.root / "state/accepted").write_text('{"slot": "a", "version": "1.0.0", "floor": "0", "id": "cut3"}')
     assert machine.slots.guard() is None and machine.slots.pending() is None  # had been accepted
     assert [entry["id"] for entry in machine.slots.history()].count("cut3") == 1
 
@@ -462,7 +438,7 @@ def test_settings_are_checked_with_the_unit_s_credentials(tmp_path: Path, monkey
     for store, name in (("credstore", "api_key"), ("credstore.encrypted", "token"), ("credstore.encrypted", "other")):
         (tmp_path / store).mkdir(exist_ok=True)
         (tmp_path / store / f"edge-node.{name}").write_text(f"the {name}")
-    with build.credentials(tmp_path, tmp_path) as env:
+    with credentials(tmp_path, tmp_path) as env:
         folder = Path(env["CREDENTIALS_DIRECTORY"])
         assert {file.name: file.read_text() for file in folder.iterdir()} == {
             "api_key": "the api_key",
@@ -472,5 +448,5 @@ def test_settings_are_checked_with_the_unit_s_credentials(tmp_path: Path, monkey
     assert not folder.exists()
     tool.unlink()
     monkeypatch.setenv("PATH", str(tool.parent))
-    with build.credentials(tmp_path, tmp_path / "absent") as env:
+    with credentials(tmp_path, tmp_path / "absent") as env:
         assert [file.name for file in Path(env["CREDENTIALS_DIRECTORY"]).iterdir()] == ["api_key"]
