@@ -14,7 +14,7 @@ START_MOST_KBPS = 800
 RAMP_S = 4.0
 # An estimate that falls by a fifth at once has a full queue behind it: only sending less than arrives empties that.
 FALL_SHARE = 0.8
-DRAIN_HEADROOM = 0.6
+DRAIN_HEADROOM = 0.5
 DRAIN_S = 1.5
 BEHIND_SHARE = 0.5
 """A viewer whose path carries less than this share of what the next one's does may be left behind."""
@@ -80,6 +80,7 @@ class BitrateControl:
         self._ceiling = ceiling_kbps
         self._path: int | None = None
         self._falls = False
+        self._fell_from = 0
         self._drained_at = 0.0
         self._begun_at: float | None = None
 
@@ -99,7 +100,10 @@ class BitrateControl:
 
     def path_carries(self, kbps: int) -> None:
         """The viewers' paths, as shared_rate() sees them, carry about this much."""
-        self._falls |= self._path is not None and kbps < FALL_SHARE * self._path and kbps < self._ceiling
+        if self._path is not None and kbps < FALL_SHARE * self._path and kbps < self._ceiling:
+            self._falls, self._fell_from = True, max(self._fell_from, self._path)
+        elif kbps >= FALL_SHARE * self._fell_from:
+            self._falls, self._drained_at = False, 0.0  # a hiccup
         self._path = kbps
 
     def target_kbps(self, now: float) -> int:
@@ -110,6 +114,8 @@ class BitrateControl:
         if self._path is not None:
             if self._falls:
                 self._falls, self._drained_at = False, now + DRAIN_S
-            share = DRAIN_HEADROOM if now < self._drained_at else HEADROOM
+            drains = now < self._drained_at
+            self._fell_from = self._fell_from if drains else 0
+            share = DRAIN_HEADROOM if drains else HEADROOM
             target = min(self._path * share, self._ceiling)
         return int(max(self._floor, min(target, self._ceiling)))

@@ -111,12 +111,25 @@ def test_a_path_that_falls_gets_less_until_its_queue_is_empty() -> None:
     control.path_carries(2400)
     assert control.target_kbps(10.0) == 2000
     control.path_carries(1300)
-    assert control.target_kbps(10.2) == 780
+    assert control.target_kbps(10.2) == 650
     control.path_carries(1200)  # a little less is no fall
-    assert control.target_kbps(10.4) == 720
+    assert control.target_kbps(10.4) == 600
     control.path_carries(800)
-    assert control.target_kbps(11.0) == 480 and control.target_kbps(12.4) == 480
+    assert control.target_kbps(11.0) == 400 and control.target_kbps(12.4) == 400
     assert control.target_kbps(12.6) == 680
+
+
+def test_a_path_that_is_back_at_once_had_no_queue() -> None:
+    control = BitrateControl(100, 2000)
+    control.path_carries(2400)
+    control.path_carries(1200)
+    assert control.target_kbps(10.0) == 600
+    control.path_carries(1300)
+    assert control.target_kbps(10.2) == 650
+    control.path_carries(2200)
+    assert control.target_kbps(10.4) == 1870
+    control.path_carries(1200)
+    assert control.target_kbps(10.6) == 600 and control.target_kbps(12.2) == 1020
 
 
 def test_a_path_that_falls_to_what_is_wide_enough_changes_nothing() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_node.rtp.flight import EMPTY_IN_S, FORGET_S, LEAST_SHARE, Flight
+from edge_node.rtp.flight import DEAF_S, EMPTY_IN_S, FORGET_S, LEAST_SHARE, UNSURE_SHARE, Flight
 from edge_node.rtp.history import Burst, History
 from edge_node.rtp.packetize import Cut
 
@@ -58,11 +58,47 @@ def test_what_waits_is_sent_off_before_the_path_gets_its_share() -> None:
     assert flight.waiting_bytes == 0 and flight.carries(1000) == 1000
 
 
-def test_a_hiccup_of_a_radio_changes_nothing_while_the_receiver_estimates_as_before() -> None:
+def test_a_short_queue_changes_nothing_while_the_receiver_estimates_as_before() -> None:
+    sending = Sending()
+    sending.hear(99, 1.0)
+    sending.hear(115, 1.2)
+    sending.flight.carries(1200)
+    sending.hear(132, 1.4)
+    assert sending.flight.waiting_bytes > 0 and sending.flight.carries(1190) == 1190
+
+
+def test_a_long_queue_halves_an_estimate_until_that_falls_itself() -> None:
     sending = settled()
     sending.flight.carries(1200)
-    sending.hear(129, 1.4)
-    assert sending.flight.waiting_bytes > 0 and sending.flight.carries(1190) == 1190
+    sending.hear(126, 1.4)
+    assert sending.flight.carries(1190) == 1190 * UNSURE_SHARE
+    sending.hear(136, 1.6)
+    assert sending.flight.carries(900) < 0.3 * 900
+
+
+def test_a_radio_that_let_packets_wait_is_not_believed_again_soon() -> None:
+    sending = settled()
+    sending.flight.carries(1200)
+    sending.hear(126, 1.4)
+    assert sending.flight.carries(1200) == 600
+    sending.hear(159, 1.6)
+    assert sending.flight.carries(1200) == 1200
+    sending.hear(166, 1.8)
+    assert sending.flight.waiting_bytes > 0 and sending.flight.carries(1200) == 1200
+    sending.hear(round(100 * DEAF_S) + 159, 1.6 + DEAF_S)
+    assert sending.flight.carries(1200) == 1200
+    sending.hear(round(100 * DEAF_S) + 166, 1.8 + DEAF_S)
+    assert sending.flight.carries(1200) == 600
+
+
+def test_a_queue_that_stays_while_the_estimate_does_is_none() -> None:
+    sending = settled()
+    sending.flight.carries(1200)
+    told = []
+    for now in (1.4, 1.6, 1.8, 2.0, 2.2, 2.4, 2.6, 2.8):
+        sending.hear(round(100 * now) - 19, now)
+        told.append(sending.flight.carries(1200))
+    assert told[0] < 1200 and told[-1] == 1200 and sending.flight.waiting_bytes > 0
 
 
 def test_reports_that_follow_each_other_closely_measure_no_rate() -> None:
