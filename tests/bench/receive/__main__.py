@@ -33,6 +33,7 @@ FPS = 30
 KBPS = 2000
 FREEZE_S = 0.2
 STEP_S = 0.005
+STALL_S = 0.02
 RESENT_PERCENT = 25
 LOSSY = {"delay_ms": 10, "loss_percent": 5, "late_percent": 1, "late_ms": 12}
 
@@ -83,9 +84,9 @@ class Machine:
 
     def share(self, start: float, end: float) -> float:
         """Seconds of a gap between two pictures that the machine made."""
-        stalls = [s for at, s in self.stalls if start < at and at - s < end]
+        stalls = sum(s for at, s in self.stalls if s > STALL_S and start < at and at - s < end)
         pauses = [s - 1 / FPS for at, s in self.pauses if start < at and at - s < end]
-        return max([0.0, *stalls, *pauses])
+        return max([stalls, *pauses])
 
 
 class Grainy:
