@@ -164,7 +164,7 @@ def test_a_locked_card_is_told_and_taken_once(root: Path, caplog: pytest.LogCapt
     [
         ("edge-node.toml", lambda text: text[: len(text) // 2], "edge-node.toml"),
         ("edge-node.toml", lambda text: text.replace("GPIO17", "GPIO99"), "GPIO99"),
-        ("edge-node.toml", lambda text: text.replace("GPIO27", "GPIO17"), "as is"),
+        ("edge-node.toml", lambda text: text.replace("GPIO27", "GPIO17"), 'which button "call" has'),
         ("edge-node.toml", lambda text: text.replace("led:status", "led:lamp"), "lamp"),
         ("edge-node.toml", lambda text: text.replace('"gate-1"', '"gate-2"'), "are for gate-2"),
         ("claim.toml", lambda text: text[:60], "half written"),
