@@ -115,7 +115,7 @@ def _camera(settings: Settings, clock: Clock) -> VideoSource | None:
         case "v4l2":
             return v4l2(video.device)
         case "rtsp":
-            return RtspSource(str(video.url), sound=settings.audio.microphone == "rtsp")
+            return RtspSource(str(video.url), transport=video.rtsp_transport, sound=settings.audio.microphone == "rtsp")
         case "file":
             return FileSource(Path(str(video.file)), clock)
         case "test":

@@ -1,4 +1,4 @@
-"""A window that puts packets of sound in order without making them wait when nothing is missing."""
+"""A window that puts packets in order without making them wait when nothing is missing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 HOLD_S = 0.025
-"""A packet waits this long, a little more than its length, for the one before it."""
+"""A packet of sound waits this long, a little more than its length, for the one before it."""
 HELD = 2
 """So many packets after a missing one prove it lost."""
 SPAN = 100
@@ -15,12 +15,14 @@ SPAN = 100
 
 
 class Reorder(Generic[Item]):
-    """push() gives what may go on now; overflow rule: HELD packets in wait all go, over the gap.
+    """push() gives what may go on now; overflow rule: `held` packets in wait all go, over the gap.
 
     What comes after its place went by is dropped and counted in `late`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, held: int = HELD, hold_s: float = HOLD_S) -> None:
+        self._most = held
+        self._hold_s = hold_s
         self._next: int | None = None
         self._held: dict[int, tuple[float, Item]] = {}
         self.late = 0
@@ -29,7 +31,7 @@ class Reorder(Generic[Item]):
     @property
     def deadline(self) -> float | None:
         """When tick() has something to give."""
-        return min((since + HOLD_S for since, _ in self._held.values()), default=None)
+        return min((since + self._hold_s for since, _ in self._held.values()), default=None)
 
     def push(self, number: int, item: Item, now: float) -> list[Item]:
         """One packet by its 16-bit sequence number."""
@@ -43,7 +45,7 @@ class Reorder(Generic[Item]):
             return []
         self._held[number] = (now, item)
         ready = self._contiguous()
-        return [*ready, *self._release()] if len(self._held) >= HELD else ready
+        return [*ready, *self._release()] if len(self._held) >= self._most else ready
 
     def tick(self, now: float) -> list[Item]:
         """What has waited long enough."""

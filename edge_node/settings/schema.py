@@ -86,6 +86,9 @@ class VideoSettings(Section):
 
     source: Literal["auto", "camera", "v4l2", "rtsp", "file", "test", "none"] = "auto"
     url: Annotated[str, AfterValidator(checks.rtsp_url)] | None = Field(default=None, description="for source rtsp")
+    rtsp_transport: Literal["auto", "tcp", "udp"] = Field(
+        default="auto", description="auto: tcp, or udp where the camera refuses that"
+    )
     file: Path | None = Field(default=None, description="for source file; it loops")
     device: Text = Field(default="/dev/video0", description="for source v4l2")
     width_px: EvenPx = 1280

@@ -79,6 +79,8 @@ class Faults:
     """So many RTP packets are numbered but not sent."""
     drop_every: int = 0
     """Every n-th packet is not sent."""
+    no_tcp: bool = False
+    """RTP goes over UDP only."""
     answers: dict[str, Callable[[Asked], bytes | None]] = field(default_factory=dict)
     """Per method: the raw answer instead of ours; None says nothing at all."""
 
@@ -329,7 +331,8 @@ class _Client:
     async def _setup(self, asked: Asked) -> None:
         wanted = asked.headers.get("transport", "")
         is_sound = asked.url.endswith("trackID=1")
-        if tcp := re.search(r"RTP/AVP/TCP.*interleaved=(\d+)-(\d+)", wanted):
+        tcp = re.search(r"RTP/AVP/TCP.*interleaved=(\d+)-(\d+)", wanted)
+        if tcp and not self.server.faults.no_tcp:
             first = int(tcp[1])
             self.sends[is_sound] = lambda kind, packet: self.writer.write(
                 struct.pack("!BBH", 36, first + kind, len(packet)) + packet

@@ -9,7 +9,7 @@ import os
 import secrets
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -37,11 +37,12 @@ from edge_node.media.rtsp.sdp import (
     parse_sdp,
     resolve_control,
 )
-from edge_node.media.rtsp.udp import UdpPair, open_udp_pair
+from edge_node.media.rtsp.udp import Ordered, UdpPair, open_udp_pair
 
 log = logging.getLogger(__name__)
 
-RtspTransport = Literal["tcp", "udp"]
+RtspTransport = Literal["auto", "tcp", "udp"]
+"""auto: tcp, or udp where the camera refuses that."""
 OnPacket = Callable[[memoryview, float], None]
 """`on_packet(rtp_packet, now)`; the packet lives until the call returns."""
 TEARDOWN_S = 1.0
@@ -49,6 +50,7 @@ MAX_REDIRECTS = 3
 _MAX_KEEPALIVE_S = 30.0
 _MOVED = "it points to another address: put that one in video.url"
 _REDIRECTS = (301, 302, 303, 307, 308)
+_UNSUPPORTED_TRANSPORT = 461
 _HINTS = {
     301: _MOVED,
     302: _MOVED,
@@ -57,7 +59,7 @@ _HINTS = {
     404: "check the path in video.url",
     453: "the camera has too many viewers: close some, or raise its limit",
     454: "the camera forgot the session",
-    461: "the camera does not offer this transport: try the other one of tcp and udp",
+    461: 'the camera does not offer this transport: write rtsp_transport = "auto" under [video]',
     503: "the camera is busy: it may have too many viewers",
 }
 
@@ -77,12 +79,14 @@ class RtspClient:
         self,
         address: Address,
         *,
-        transport: RtspTransport = "tcp",
+        transport: RtspTransport = "auto",
         timeout_s: float = 5.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = address
         self._wants = transport
+        self.transport = "udp" if transport == "udp" else "tcp"
+        """That of the packets, once set_up() was done."""
         self._timeout_s = timeout_s
         self._monotonic = monotonic
         self._url = self._base = address.url
@@ -114,8 +118,10 @@ class RtspClient:
     async def set_up(self, track: VideoTrack | AudioTrack, on_packet: OnPacket) -> None:
         """Makes a track ready; its packets go to `on_packet` once play() was called. Raises SourceLost."""
         url, channel = resolve_control(self._base, track.control), 2 * len(self._sinks)
-        offer = await self._offer(url, channel)
-        answer = await self._ask("SETUP", url, (*self._session, ("Transport", offer)))
+        answer = await self._set_up(url, channel, others=() if self._wants != "auto" else (_UNSUPPORTED_TRANSPORT,))
+        if answer.status == _UNSUPPORTED_TRANSPORT:
+            self.transport = "udp"
+            answer = await self._set_up(url, channel)
         name, timeout_s = parse_session(answer.header("Session") or "")
         self._session = (("Session", name),) if name else ()
         self._alive_every_s = min(max(timeout_s / 2, 0.5), _MAX_KEEPALIVE_S)
@@ -124,7 +130,7 @@ class RtspClient:
             channel = (parse_range(given.get("interleaved")) or (channel, 0))[0]
         elif ports := parse_range(given.get("server_port")):
             self._udp[url].knock(*ports)
-        self._sinks[channel] = on_packet
+        self._sinks[channel] = Ordered(on_packet) if url in self._udp else on_packet
 
     async def play(self) -> None:
         """Starts what was set up; packets come from now on. Raises SourceLost."""
@@ -159,13 +165,17 @@ class RtspClient:
 
     # steps
 
+    async def _set_up(self, url: str, channel: int, others: Collection[int] = ()) -> Response:
+        offer = await self._offer(url, channel)
+        return await self._ask("SETUP", url, (*self._session, ("Transport", offer)), others=others)
+
     async def _described(self) -> Response:
         """The answer to DESCRIBE, wherever that leads."""
         for _ in range(MAX_REDIRECTS + 1):
             self._connection = await self._connect()
             options = await self._ask("OPTIONS", self._url, required=False)
             self._methods = allowed_methods(options.all("Public"))
-            answer = await self._ask("DESCRIBE", self._url, (("Accept", "application/sdp"),), redirect=True)
+            answer = await self._ask("DESCRIBE", self._url, (("Accept", "application/sdp"),), others=_REDIRECTS)
             if answer.status == 200:
                 return answer
             await self._move(answer.header("Location") or "")
@@ -211,7 +221,7 @@ class RtspClient:
         return self._connection
 
     async def _offer(self, url: str, channel: int) -> str:
-        if self._wants == "tcp":
+        if self.transport == "tcp":
             return f"RTP/AVP/TCP;unicast;interleaved={channel}-{channel + 1}"
         connection = self._open()
 
@@ -226,11 +236,11 @@ class RtspClient:
         return f"RTP/AVP;unicast;client_port={pair.port}-{pair.port + 1}"
 
     async def _ask(
-        self, method: str, url: str, headers: Headers = (), *, required: bool = True, redirect: bool = False
+        self, method: str, url: str, headers: Headers = (), *, required: bool = True, others: Collection[int] = ()
     ) -> Response:
         """One request, asked again when the server wants us to authenticate.
 
-        Raises SourceLost unless it says 200, or where to go when `redirect` allows that.
+        Raises SourceLost unless it says 200, or one of `others`; a redirection has to say where to.
         """
         answer = await self._once(method, url, headers)
         if answer.status == 401:
@@ -240,7 +250,7 @@ class RtspClient:
             if not self._auth.accept(answer.all("WWW-Authenticate")):
                 raise self.lost("wants an authentication that is neither Basic nor Digest: change it in the camera")
             answer = await self._once(method, url, headers)
-        if redirect and answer.status in _REDIRECTS and answer.header("Location"):
+        if answer.status in others and (answer.status not in _REDIRECTS or answer.header("Location")):
             return answer
         if answer.status != 200 and (required or answer.status == 401):
             said = plain(f"{answer.status} {answer.reason}".strip())

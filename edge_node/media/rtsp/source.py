@@ -49,16 +49,16 @@ class RtspSource:
         self,
         url: str,
         *,
-        transport: RtspTransport = "tcp",
+        transport: RtspTransport = "auto",
         sound: bool = False,
         stall_s: float = 3.0,
         connect_timeout_s: float = 5.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises SettingsError for a URL that is not rtsp:// or rtsps://, or another transport than tcp and udp."""
+        """Raises SettingsError for a URL that is not rtsp:// or rtsps://, or a transport other than auto, tcp, udp."""
         self._address = parse_address(url)
-        if transport not in ("tcp", "udp"):
-            raise SettingsError(f"the RTSP transport is {transport!r}: use tcp or udp")
+        if transport not in ("auto", "tcp", "udp"):
+            raise SettingsError(f"the RTSP transport is {transport!r}: use auto, tcp or udp")
         self._transport = transport
         self._stall_s = stall_s
         self._timeout_s = connect_timeout_s
@@ -106,7 +106,7 @@ class RtspSource:
                 self.audio = tracks.audio
             await client.play()
             self.playing = True
-            log.info("playing %s over %s: %s", self, self._transport, tracks.video.codec)
+            log.info("playing %s over %s: %s", self, client.transport, tracks.video.codec)
             await self._watch(client, stream)
         finally:
             self.playing, self.audio = False, None
@@ -148,16 +148,20 @@ class RtspSource:
             patience_s = self._stall_s if stream.heard_at is not None else max(self._stall_s, self._timeout_s)
             silent_s = now - (began if stream.heard_at is None else stream.heard_at)
             if silent_s >= patience_s:
-                raise self._lost_silent(patience_s, began=stream.heard_at is not None)
+                raise self._lost_silent(client, patience_s, began=stream.heard_at is not None)
             if now - units_at >= KEYFRAME_WAIT_S:
                 raise SourceLost(f"{self} sent no keyframe for {KEYFRAME_WAIT_S:g} s: set its I-frame interval to 2 s")
             self._judge(stream)
             await client.wait(min(patience_s - silent_s, self._stall_s))
 
-    def _lost_silent(self, patience_s: float, *, began: bool) -> SourceLost:
+    def _lost_silent(self, client: RtspClient, patience_s: float, *, began: bool) -> SourceLost:
         if began:
             return SourceLost(f"{self} sent no pictures for {patience_s:g} s: check the camera's power and network")
-        hint = "try the transport tcp" if self._transport == "udp" else "check that the camera's stream is switched on"
+        hint = (
+            'write rtsp_transport = "tcp"'
+            if client.transport == "udp"
+            else "check that the camera's stream is switched on"
+        )
         return SourceLost(f"{self} plays but sent nothing for {patience_s:g} s: {hint}")
 
     def _judge(self, stream: Pictures) -> None:

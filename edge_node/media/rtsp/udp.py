@@ -11,11 +11,31 @@ from typing import Any
 
 from edge_node.encode_plan.rules import receive_buffer_bytes
 from edge_node.media.rtsp.connection import PacketSink
+from edge_node.rtp.reorder import Reorder
 
 # Default kernel buffers overflow under a keyframe's burst on a Pi 4 (bvis/fermax-blue-hass#80).
 RECEIVE_BUFFER_BYTES = receive_buffer_bytes(16_000)
+HELD_PACKETS = 16
+HOLD_S = 0.05
+"""So many packets after a missing one, or so long a time, prove it lost."""
 _TRIES = 32
 _KNOCK = b"\x80\xc9\0\1\0\0\0\0"  # an empty RTCP receiver report (RFC 3550 section 6.4.2)
+
+
+class Ordered:
+    """Puts the datagrams of one stream in order: two swapped ones would cost all pictures to the next keyframe."""
+
+    def __init__(self, on_packet: Callable[[memoryview, float], None]) -> None:
+        self._on_packet = on_packet
+        self._window: Reorder[memoryview] = Reorder(held=HELD_PACKETS, hold_s=HOLD_S)
+
+    def __call__(self, packet: memoryview, now: float) -> None:
+        """One datagram; what waits for one that does not come goes on with a later one."""
+        if len(packet) < 4 or packet[0] >> 6 != 2:
+            self._on_packet(packet, now)  # no RTP: whoever counts the bad ones sees it
+            return
+        for ready in (*self._window.tick(now), *self._window.push(packet[2] << 8 | packet[3], packet, now)):
+            self._on_packet(ready, now)
 
 
 class _Port(asyncio.DatagramProtocol):

@@ -185,7 +185,7 @@ async def test_frozen_pictures_are_noticed(clip: Clip, transport: RtspTransport)
             server.faults.frozen = True
             with pytest.raises(SourceLost, match=r"sent no pictures for 0\.5 s"):
                 await asyncio.wait_for(task, 30)
-        hint = "try the transport tcp" if transport == "udp" else "switched on"
+        hint = 'write rtsp_transport = "tcp"' if transport == "udp" else "switched on"
         assert hint in await lost(source)
 
 
@@ -332,7 +332,7 @@ SETUP = "RTP/AVP/TCP;unicast;interleaved=0-1"
         ("DESCRIBE", say("302 Found"), "points to another address"),
         ("DESCRIBE", say("500 \x1b[31m"), r"answered 500 ?[31m to DESCRIBE: see the camera's own log"),
         ("DESCRIBE", say("200 OK"), "its description names no stream"),
-        ("SETUP", say("461 Unsupported Transport"), "try the other one of tcp and udp"),
+        ("SETUP", say("461 Unsupported Transport"), "does not offer this transport"),
         ("SETUP", say("200 OK", Transport=SETUP, Session="x"), "answered 454"),
         ("SETUP", say("200 OK"), "answered 454"),
         ("PLAY", say("453 Not Enough Bandwidth"), "too many viewers"),
@@ -403,6 +403,37 @@ async def test_a_stream_without_keyframes(clip: Clip, monkeypatch: pytest.Monkey
     monkeypatch.setattr(source_module, "KEYFRAME_WAIT_S", 1.0)
     async with RtspServer(clip, sprop=False, in_band=False) as server:
         assert "sent no keyframe for 1 s" in await lost(quick(server.url))
+
+
+async def test_a_camera_without_tcp_is_played_over_udp(clip: Clip) -> None:
+    async with RtspServer(clip) as server:
+        server.faults.no_tcp = True
+        source, viewer = RtspSource(server.url), Viewer()
+        async with running(source, viewer):
+            await viewer.more(5)
+        assert [a.headers["transport"][:11] for a in server.seen.requests if a.method == "SETUP"] == [
+            "RTP/AVP/TCP",
+            "RTP/AVP;uni",
+        ]
+
+
+def test_datagrams_in_the_wrong_order_are_put_right() -> None:
+    heard: list[int] = []
+    ordered = udp.Ordered(lambda packet, _: heard.append(int.from_bytes(packet[2:4], "big")))
+
+    def come(*numbers: int, now: float = 0.0) -> list[int]:
+        heard.clear()
+        for number in numbers:
+            ordered(memoryview(b"\x80\x60" + (number % 2**16).to_bytes(2, "big")), now)
+        return list(heard)
+
+    assert come(65534, 0, 65535, 1) == [65534, 65535, 0, 1]
+    assert come(3) == [] and come(4, now=udp.HOLD_S) == [3, 4], "the second was not waited for long"
+    lost = [6 + n for n in range(udp.HELD_PACKETS)]
+    assert come(*lost, now=1.0) == lost
+    heard.clear()
+    ordered(memoryview(b"no RTP"), 2.0)
+    assert heard == [int.from_bytes(b" R", "big")]
 
 
 async def test_udp_hears_only_the_server(clip: Clip) -> None:
@@ -503,7 +534,7 @@ async def test_warns_of_markers_on_every_slice() -> None:
 def test_refuses_wrong_settings() -> None:
     with pytest.raises(SettingsError, match="use rtsp:// or rtsps://"):
         RtspSource("file:///etc/passwd")
-    with pytest.raises(SettingsError, match="use tcp or udp"):
+    with pytest.raises(SettingsError, match="use auto, tcp or udp"):
         RtspSource("rtsp://camera/s", transport="http")  # type: ignore[arg-type]
 
 
