@@ -19,7 +19,7 @@ from edge_node.errors import (
     SignallingConnectError,
 )
 from edge_node.node.supervisor import Report
-from edge_node.realtime.membership import FATAL_CODES
+from edge_node.protocol.names import FATAL_CODES
 
 if TYPE_CHECKING:
     from edge_node.node.intercom import Intercom

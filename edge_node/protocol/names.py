@@ -35,6 +35,18 @@ class WsCloseCode(IntEnum):
     ADMIN_DISCONNECT = 4020
 
 
+FATAL_CODES = frozenset(
+    {
+        WsCloseCode.INVALID_TOKEN,
+        WsCloseCode.TOKEN_EXPIRED,
+        WsCloseCode.CHANNEL_NOT_AUTHORIZED,
+        WsCloseCode.ACCOUNT_SUSPENDED,
+        WsCloseCode.ADMIN_DISCONNECT,
+    }
+)
+"""After these the same credential is refused again."""
+
+
 class ErrorCode:
     """Codes of the `error` frame."""
 

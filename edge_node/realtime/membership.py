@@ -25,7 +25,7 @@ from edge_node.ports import Connect as ConnectFn
 from edge_node.protocol import payloads
 from edge_node.protocol.codec import dumps
 from edge_node.protocol.frames import PresencePeer
-from edge_node.protocol.names import WsCloseCode, is_reserved
+from edge_node.protocol.names import FATAL_CODES, is_reserved
 from edge_node.protocol.payloads import IceServerConfig
 from edge_node.realtime.client import SignallingClient
 from edge_node.realtime.events import (
@@ -56,15 +56,6 @@ RECONCILE_RESUBSCRIBES = 2
 HELD_EVENTS = 256
 FATAL_ERRORS = frozenset(
     {"account_suspended", "channel_not_authorized", "action_not_permitted", "invalid_token", "token_expired"}
-)
-FATAL_CODES = frozenset(
-    {
-        WsCloseCode.INVALID_TOKEN,
-        WsCloseCode.TOKEN_EXPIRED,
-        WsCloseCode.CHANNEL_NOT_AUTHORIZED,
-        WsCloseCode.ACCOUNT_SUSPENDED,
-        WsCloseCode.ADMIN_DISCONNECT,
-    }
 )
 
 
