@@ -22,6 +22,8 @@ MOST_BEHIND = 3
 """One in this many viewers may be left behind, at least one of two."""
 # The loss in a receiver report (RFC 3550) above which Google's congestion control gives way.
 LOSS_HEAVY = 0.10
+# Browsers report with each request for a repair, too: of ten packets one is soon lost on a radio.
+LOSS_ROUND_S = 1.0
 RECOVERY = 1.08
 
 
@@ -53,17 +55,27 @@ def shared_rate(asked_kbps: Sequence[int]) -> SharedRate:
 
 
 class LossEstimate:
-    """What a path seems to carry by its receiver reports, for the seconds before the viewer's own estimate comes."""
+    """What a path seems to carry by its receiver reports, for the seconds before the viewer's own estimate comes.
 
-    def __init__(self) -> None:
+    `highest` is the last sequence number before the stream.
+    """
+
+    def __init__(self, highest: int, now: float) -> None:
         self._kbps: float | None = None
+        self._round = (now, highest, 0)
 
-    def heard(self, sent_kbps: float, fraction_lost: float) -> int | None:
-        """A report came (fraction 0 to 1): the path in kbit/s, or None while nothing is known of it.
+    def heard(self, sent_kbps: float, highest: int, lost: int, now: float) -> int | None:
+        """A report came, with both counts since the start (RFC 3550 section 6.4.1): the path in kbit/s, or None while
+        nothing new is known of it.
 
         Below LOSS_HEAVY a lossy radio is as likely as a full queue: that lowers nothing, and after a dip the estimate
-        climbs by RECOVERY a report.
+        climbs by RECOVERY a round.
         """
+        began, before, lost_before = self._round
+        if now - began < LOSS_ROUND_S or highest <= before:
+            return None
+        self._round = (now, highest, lost)
+        fraction_lost = min(1.0, (lost - lost_before) / (highest - before))
         if fraction_lost >= LOSS_HEAVY:
             # Half as much again below what arrived: the queue that overflowed has to empty as well.
             self._kbps = sent_kbps * (1 - fraction_lost) * (1 - fraction_lost / 2)

@@ -94,7 +94,7 @@ class OwnSender:
         inner._run_rtp = self._run
         inner._run_rtcp = self._run_rtcp
         inner._retransmit = self._retransmit
-        self._loss = LossEstimate()
+        self._loss = LossEstimate(self._number, 0.0)
         self._heard = inner._handle_rtcp_packet
         inner._handle_rtcp_packet = self._hear
 
@@ -108,10 +108,10 @@ class OwnSender:
         for report in packet.reports:
             if report.ssrc != self._inner._ssrc:
                 continue
-            sent = self._inner._RTCRtpSender__octet_count
-            self._flight.heard(report.highest_sequence & 0xFFFF, sent, time.monotonic())
+            sent, now = self._inner._RTCRtpSender__octet_count, time.monotonic()
+            self._flight.heard(report.highest_sequence & 0xFFFF, sent, now)
             if not self._clock.target_bitrate:
-                kbps = self._loss.heard(self._meter.kbps, report.fraction_lost / 256)
+                kbps = self._loss.heard(self._meter.kbps, report.highest_sequence, report.packets_lost, now)
                 if kbps is not None:
                     self._feed.set_bitrate(kbps)
 
@@ -148,7 +148,9 @@ class OwnSender:
             self._history = History(MAX_PACKETS)
         self._flight = Flight(self._history)
         self._clock.cap = self._flight.carries
-        self._report_at = time.monotonic() + 0.5 + random.random()
+        now = time.monotonic()
+        self._loss = LossEstimate(self._number - 1, now)
+        self._report_at = now + 0.5 + random.random()
         self._codec = self._feed.codec = codec
 
     def _end(self) -> None:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from edge_node.encode_plan.bitrate import (
     HEADROOM,
-    LOSS_HEAVY,
     MOST_BEHIND,
     RAMP_S,
     RECOVERY,
@@ -98,12 +97,19 @@ def test_few_are_left_behind_and_the_rest_can_take_the_rate(asked: list[int]) ->
 
 
 def test_heavy_loss_speaks_before_any_estimate_does() -> None:
-    estimate = LossEstimate()
-    assert estimate.heard(1000, 0.0) is None
-    assert estimate.heard(1000, LOSS_HEAVY - 0.01) is None
-    assert estimate.heard(1000, 0.2) == 720
-    assert estimate.heard(700, 0.02) == int(720 * RECOVERY)
-    assert estimate.heard(700, 1.0) == 0
+    estimate = LossEstimate(999, 0.0)
+    assert estimate.heard(1000, 1099, 0, 1.0) is None
+    assert estimate.heard(1000, 1199, 9, 2.0) is None
+    assert estimate.heard(1000, 1299, 29, 3.0) == 720
+    assert estimate.heard(700, 1399, 31, 4.0) == int(720 * RECOVERY)
+    assert estimate.heard(700, 1399, 31, 5.0) is None  # nothing came: nothing is known
+    assert estimate.heard(700, 1499, 200, 6.0) == 0
+
+
+def test_single_losses_between_two_reports_are_no_heavy_loss() -> None:
+    estimate = LossEstimate(-1, 0.0)
+    for count in range(1, 40):  # one packet in twenty is lost, and asked for at once, with a report
+        assert estimate.heard(1000, count * 20 - 1, count, count * 0.1) is None
 
 
 def test_a_path_that_falls_gets_less_until_its_queue_is_empty() -> None:
