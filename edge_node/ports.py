@@ -200,6 +200,11 @@ class EchoCanceller(Protocol):
 class Panel(Protocol):
     """Buttons, LEDs and relays."""
 
+    @property
+    def missing(self) -> Sequence[str]:
+        """Why some of them are left out while the others work, a sentence each; known once run() has begun."""
+        ...
+
     async def run(self, on_press: Callable[[str], None]) -> None:
         """Watches buttons and inputs until cancelled; calls on_press from any thread. Relays end released.
 

@@ -68,3 +68,11 @@ def taken_pins(wanted: str, folders: Sequence[Path] = CARD_FOLDERS) -> dict[str,
         known = ", ".join(sorted(cards))
         raise SettingsError(f'audio.card = "{wanted}" is no known sound card: use auto or {known}')
     return pins_of_card(cards[wanted])
+
+
+def recognised_pins(wanted: str, root: Path = Path("/"), folders: Sequence[Path] = CARD_FOLDERS) -> dict[str, str]:
+    """The pins of the cards that are there, when audio.card is `auto`; a named card's are known without looking."""
+    if wanted != "auto":
+        return {}
+    found = recognised(present_cards(root), known_cards(folders).values())
+    return {pin: owner for card in found for pin, owner in pins_of_card(card).items()}

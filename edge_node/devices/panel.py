@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -32,12 +32,17 @@ if TYPE_CHECKING:
 GLITCH_S = 0.005  # shorter levels are interference, not fingers; GestureFilter does the rest
 SETTLE_S = 0.05  # a contact whose position counts may take its time; it also bounds how often one can report
 
+Taken = Callable[[], Mapping[str, str]]
+
 log = logging.getLogger(__name__)
 
 
-def make_panel(wiring: Wiring, driver: Driver = "auto") -> Panel:
-    """The panel for gpio.driver: `auto` and `lgpio` are the board's pins, `mock` has a world, `none` does nothing."""
-    return NullPanel(wiring) if driver == "none" else GpioPanel(wiring, driver)
+def make_panel(wiring: Wiring, driver: Driver = "auto", taken: Taken = dict) -> Panel:
+    """The panel for gpio.driver: `auto` and `lgpio` are the board's pins, `mock` has a world, `none` does nothing.
+
+    `taken` says which pins something else on the board has, and what that is called.
+    """
+    return NullPanel(wiring) if driver == "none" else GpioPanel(wiring, driver, taken=taken)
 
 
 def _known(kind: str, name: str, names: Collection[str]) -> None:
@@ -54,6 +59,8 @@ def _look(pattern: str) -> Look:
 
 class NullPanel:
     """A panel without pins: shows nothing, refuses to open doors."""
+
+    missing: Sequence[str] = ()
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
@@ -74,7 +81,10 @@ class NullPanel:
 
 
 class GpioPanel:
-    """Pins through gpiozero; `show` is remembered while the panel does not run, `pulse` then raises DeviceLost."""
+    """Pins through gpiozero; `show` is remembered while the panel does not run, `pulse` then raises DeviceLost.
+
+    A part whose pin is `taken` when the panel starts is left out, the others work.
+    """
 
     def __init__(
         self,
@@ -83,8 +93,11 @@ class GpioPanel:
         *,
         clock: Callable[[], float] = time.monotonic,
         dev: Path = Path("/dev"),
+        taken: Taken = dict,
     ) -> None:
         self._wiring = wiring
+        self._taken = taken
+        self._missing: dict[str, str] = {}
         self._clock = clock
         self._dev = dev
         self._lights = LightPlayer(spec.name for spec in wiring.leds)
@@ -95,6 +108,11 @@ class GpioPanel:
             from edge_node.devices.world import PanelWorld
 
             self._world = PanelWorld(wiring)
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """Why parts were left out at the last start, a sentence each."""
+        return tuple(self._missing.values())
 
     @property
     def world(self) -> PanelWorld:
@@ -133,6 +151,8 @@ class GpioPanel:
             raise UsageError(f"a pulse of {pulse_ms} ms is none: use 1 or more")
         timed = self._relays.get(relay)
         if timed is None:
+            if why := self._missing.get(f"relay {relay!r}"):
+                raise DeviceMissing(why)
             raise DeviceLost(f"relay {relay!r} is away because the panel does not run: see its fault in the status")
         timed.pulse(pulse_ms)
 
@@ -143,23 +163,24 @@ class GpioPanel:
         return timed is not None and timed.energised
 
     def _open(self, stack: ExitStack, on_press: Callable[[str], None], fail: Callable[[Exception], None]) -> None:
+        wiring, self._missing = self._wiring.apart_from(self._taken())
         factory = self._world.factory if self._world else open_board(self._dev)
         # Relays first: they are safe before anything else can fail.
         stack.callback(self._relays.clear)
-        for relay in self._wiring.relays:
+        for relay in wiring.relays:
             # Mock pins open nothing: nobody is killed over them.
             overrun = Overrun() if self._world is None else None
             timed = TimedRelay(relay.name, _output(stack, relay, factory), fail, overrun)
             stack.callback(timed.close)
             self._relays[relay.name] = timed
-        lamps = {led.name: Lamp(led, factory, partial(_taken, stack, led)) for led in self._wiring.leds}
+        lamps = {led.name: Lamp(led, factory, partial(_taken, stack, led)) for led in wiring.leds}
         for lamp in lamps.values():
             _finally(stack, lamp.off)
         stack.callback(self._lights.stop)
-        self._lights.start(lambda name, shade: lamps[name].write(shade), fail)
-        for button in self._wiring.buttons:
+        self._lights.start(lambda name, shade: lamps[name].write(shade) if name in lamps else None, fail)
+        for button in wiring.buttons:
             self._watch(stack, button, factory, on_press)
-        for contact in self._wiring.inputs:
+        for contact in wiring.inputs:
             _report(stack, contact, factory, on_press)
 
     def _watch(self, stack: ExitStack, button: ButtonSpec, factory: Any, on_press: Callable[[str], None]) -> None:

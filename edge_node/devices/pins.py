@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from edge_node.errors import SettingsError
 
@@ -92,6 +92,20 @@ class Wiring:
         yield from (("input", spec) for spec in self.inputs)
         yield from (("led", spec) for spec in self.leds)
         yield from (("relay", spec) for spec in self.relays)
+
+    def apart_from(self, taken: Mapping[str, str]) -> tuple[Wiring, dict[str, str]]:
+        """This without the parts that want a pin of `taken`, and for each of them (`relay 'door'`) the reason."""
+        why: dict[str, str] = {}
+        for kind, spec in self.parts():
+            for pin in pins_of(spec):
+                if pin in taken:
+                    owner = f"{kind} {spec.name!r}"
+                    why[owner] = f"{taken[pin]} and {owner} both want {pin}: move {owner} to another pin"
+        kept: dict[str, list[Any]] = {"button": [], "input": [], "led": [], "relay": []}
+        for kind, spec in self.parts():
+            if f"{kind} {spec.name!r}" not in why:
+                kept[kind].append(spec)
+        return Wiring(kept["button"], kept["led"], kept["relay"], kept["input"], self.taken), why
 
     def _problems(self) -> Iterator[str]:
         owners: dict[str, str] = {}

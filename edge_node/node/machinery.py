@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edge_node.call.indicator import Indicator
-from edge_node.devices.cards import taken_pins
+from edge_node.devices.cards import recognised_pins, taken_pins
 from edge_node.devices.panel import make_panel
 from edge_node.devices.patterns import INDICATOR_COLOURS, INDICATOR_PATTERNS
 from edge_node.devices.pins import ButtonSpec, InputSpec, LedSpec, RelaySpec, Wiring
@@ -69,7 +70,7 @@ def real_devices(settings: Settings, clock: Clock) -> Devices:
         microphone=microphone,
         speaker=speaker,
         echo=echo,
-        panel=make_panel(wiring(settings), settings.gpio.driver),
+        panel=make_panel(wiring(settings), settings.gpio.driver, partial(recognised_pins, settings.audio.card)),
         probe=LinuxProbe(state_dir=state_dir()),
         connect=wire.trust(settings.channel.ca_file),
         state_dir=state_dir(),

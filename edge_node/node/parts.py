@@ -104,14 +104,17 @@ def panel_part(
     on_gone: Callable[[], None],
     name: str = "panel",
 ) -> Part:
-    """Up as soon as the pins are taken; `on_up` may then show what the lights missed."""
+    """Up as soon as the pins are taken; `on_up` may then show what the lights missed. Degraded when some are not."""
 
     async def run(report: Report) -> None:
         work = asyncio.ensure_future(panel.run(on_press))
         try:
             await asyncio.sleep(0)  # the pins are taken before the first wait, or the work has failed
             if not work.done():
-                report.up()
+                if panel.missing:
+                    report.down("; ".join(panel.missing))
+                else:
+                    report.up()
                 on_up()
             await work
         finally:

@@ -12,7 +12,14 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from edge_node.cli.parser import build_parser
-from edge_node.devices.cards import known_cards, pins_of_card, present_cards, recognised, taken_pins
+from edge_node.devices.cards import (
+    known_cards,
+    pins_of_card,
+    present_cards,
+    recognised,
+    recognised_pins,
+    taken_pins,
+)
 from edge_node.devices.gpiochip import HEADER_LABELS
 from edge_node.errors import SettingsError
 from edge_node.node.machinery import wiring
@@ -114,6 +121,9 @@ def test_every_card_that_is_there_is_recognised(tmp_path: Path) -> None:
     four = recognised(present_cards(lay_out(tmp_path / "4", PI_4)), cards.values())
     assert [card["card"]["id"] for card in four] == ["usb"]
     assert present_cards(tmp_path / "none") == []
+    pins = {pin: owner for card in four for pin, owner in pins_of_card(card).items()}
+    assert recognised_pins("auto", tmp_path / "4") == pins
+    assert recognised_pins("usb", tmp_path / "4") == recognised_pins("auto", tmp_path / "none") == {}
 
 
 def test_pins_of_cards() -> None:

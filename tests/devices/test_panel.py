@@ -249,3 +249,23 @@ async def test_a_relay_that_a_low_pin_energises_never_blinks() -> None:
         async with running(panel):
             pass
     assert seen == []
+
+
+async def test_a_part_whose_pin_a_sound_card_has_is_left_out() -> None:
+    taken = {"GPIO22": "HAT (amplifier)", "GPIO5": "HAT (light)"}
+    panel = GpioPanel(WIRING, "mock", taken=lambda: taken)
+    assert not panel.missing
+    panel.show("inverse", "on")
+    async with running(panel):
+        assert panel.missing == (
+            "HAT (light) and led 'inverse' both want GPIO5: move led 'inverse' to another pin",
+            "HAT (amplifier) and relay 'door' both want GPIO22: move relay 'door' to another pin",
+        )
+        with pytest.raises(DeviceMissing, match="both want GPIO22"):
+            panel.pulse("door", 100)
+        panel.pulse("gate", 100)
+        assert panel.energised("gate")
+    del taken["GPIO22"]
+    async with running(panel):
+        panel.pulse("door", 100)
+        assert panel.energised("door")

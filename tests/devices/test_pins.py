@@ -54,3 +54,21 @@ def test_every_pin_of_a_part_counts() -> None:
         "input 'case' and led 'rgb' both want GPIO13: give each its own pin",
         "the WM8960 (I2S bit clock) and relay 'door' both want GPIO18: move relay 'door' to another pin",
     )
+
+
+def test_parts_whose_pins_a_card_has_are_left_out() -> None:
+    wiring = Wiring(
+        [ButtonSpec("call", "GPIO17")],
+        [LedSpec("status", "GPIO27"), LedSpec("colours", "GPIO5", more=("GPIO6", "GPIO19"))],
+        [RelaySpec("door", "GPIO18")],
+        [InputSpec("case", "GPIO24")],
+    )
+    kept, why = wiring.apart_from({"GPIO18": "HAT (clock)", "GPIO19": "HAT (frame clock)"})
+    assert kept == Wiring(
+        [ButtonSpec("call", "GPIO17")], [LedSpec("status", "GPIO27")], [], [InputSpec("case", "GPIO24")]
+    )
+    assert why == {
+        "led 'colours'": "HAT (frame clock) and led 'colours' both want GPIO19: move led 'colours' to another pin",
+        "relay 'door'": "HAT (clock) and relay 'door' both want GPIO18: move relay 'door' to another pin",
+    }
+    assert wiring.apart_from({}) == (wiring, {})

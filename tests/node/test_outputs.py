@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -19,6 +19,8 @@ RULE_OUTPUTS = RuleOutputs(leds=("status", "porch"), relays=("light", "door"), d
 
 
 class Panel:
+    missing: Sequence[str] = ()
+
     def __init__(self) -> None:
         self.shown: list[tuple[str, str]] = []
         self.pulsed: list[tuple[str, int]] = []

@@ -206,6 +206,8 @@ class Speaker(Card):
 class Panel:
     """ports.Panel without pins; counts pulses."""
 
+    missing: Sequence[str] = ()
+
     def __init__(self) -> None:
         self.pulses = 0
 
