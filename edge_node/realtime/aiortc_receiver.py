@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import queue
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -80,10 +81,11 @@ async def release_receiver(transceiver: RTCRtpTransceiver) -> None:
 class DecodeQueue(queue.Queue[Any]):
     """Stands in for a receiver's unbounded queue; the loop puts, the decoder's thread gets.
 
-    Overflow rule: `overflow(queue)` says what goes. `ended()` hears of the None with which aiortc stops the thread.
+    Overflow rule: `overflow(queue)` makes what waits go, and says whether the next one may come. `ended()` hears of the
+    None with which aiortc stops the thread.
     """
 
-    def __init__(self, size: int, overflow: Callable[[DecodeQueue], None], ended: Callable[[], None]) -> None:
+    def __init__(self, size: int, overflow: Callable[[DecodeQueue], bool], ended: Callable[[], None]) -> None:
         super().__init__()
         self._size = size
         self._overflow = overflow
@@ -93,15 +95,19 @@ class DecodeQueue(queue.Queue[Any]):
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         if item is None:
             self._ended()
-        elif self.qsize() >= self._size:
-            self._overflow(self)
+        elif self.qsize() >= self._size and not self._overflow(self):
+            self.dropped += 1
+            return
         super().put(item)
 
     def drop(self) -> bool:
-        """Throws the oldest away; False when the decoder took it first."""
+        """Throws the oldest away; False when nothing waits but the end."""
         try:
-            self.get_nowait()
+            item = self.get_nowait()
         except queue.Empty:
+            return False
+        if item is None:
+            super().put(None)
             return False
         self.dropped += 1
         return True
@@ -167,7 +173,7 @@ class Reception(ABC):
     def _deadline(self) -> float | None: ...
 
     @abstractmethod
-    def _overflowed(self, waiting: DecodeQueue) -> None: ...
+    def _overflowed(self, waiting: DecodeQueue) -> bool: ...
 
     def _undecodable(self) -> None:  # noqa: B027  (sound goes on)
         """A frame could not be decoded."""
@@ -197,7 +203,10 @@ class Reception(ABC):
 
 
 class Pictures(Reception):
-    """Video. Overflow rule of its decoder: what waits is thrown away, and pictures go on with a keyframe."""
+    """Video. Overflow rule of its decoder: what waits and what comes is thrown away, up to a keyframe.
+
+    The same when a picture could not be decoded: what waits refers to it, and decoders show what they make of that.
+    """
 
     def __init__(self, receiver: Any) -> None:
         super().__init__(receiver, QUEUE["video"])
@@ -205,6 +214,10 @@ class Pictures(Reception):
         self._heard = receiver._handle_rtp_packet
         self._rtx_types: frozenset[int] | None = None
         self._repair = True
+        self._lock = threading.Lock()
+        self._broken = False
+        """Nothing may be decoded before a keyframe; the decoder's thread finds out, too."""
+        self._withheld = 0
         receiver._handle_rtp_packet = self._hear
 
     def stats(self) -> ReceptionStats:
@@ -212,7 +225,7 @@ class Pictures(Reception):
         rtt_s = self._assembler.rtt_s
         return ReceptionStats(
             frames=count.frames,
-            skipped=count.skipped + self.queue.dropped,
+            skipped=count.skipped + self.queue.dropped + self._withheld,
             holes=count.holes,
             nacks=count.nacks,
             plis=count.plis,
@@ -245,10 +258,28 @@ class Pictures(Reception):
     def _deadline(self) -> float | None:
         return self._assembler.deadline
 
-    def _overflowed(self, waiting: DecodeQueue) -> None:
-        while waiting.drop():
-            pass
+    def set(self) -> None:
+        with self._lock:
+            self._break()
+        super().set()
+
+    def _overflowed(self, waiting: DecodeQueue) -> bool:
+        self._break()
         self._loop.call_soon(self._undecodable)
+        return False
+
+    def _break(self) -> None:
+        self._broken = True
+        while self.queue.drop():
+            pass
+
+    def _show(self, frame: Frame) -> None:
+        with self._lock:
+            self._broken = self._broken and not frame.key
+            if self._broken:
+                self._withheld += 1
+            else:
+                self._decode(frame.data, frame.ticks)
 
     def _undecodable(self) -> None:
         if not self._closed:
@@ -258,8 +289,8 @@ class Pictures(Reception):
     def _do(self, outputs: list[Output]) -> None:
         for output in outputs:
             match output:
-                case Frame(ticks, data):
-                    self._decode(data, ticks)
+                case Frame():
+                    self._show(output)
                 case Ask(numbers):
                     self._tasks.spawn(self._receiver._send_rtcp_nack(self._ssrc, list(numbers)), "nack")
                 case AskKeyframe():
@@ -303,8 +334,9 @@ class Sound(Reception):
     def _deadline(self) -> float | None:
         return self._window.deadline
 
-    def _overflowed(self, waiting: DecodeQueue) -> None:
+    def _overflowed(self, waiting: DecodeQueue) -> bool:
         waiting.drop()
+        return True
 
     def _hand_on(self, packets: list[RtpPacket]) -> None:
         for packet in packets:

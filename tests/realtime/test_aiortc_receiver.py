@@ -108,12 +108,13 @@ async def test_after_a_broken_frame_the_next_is_a_keyframe() -> None:
     receiver = Receiver()
     pictures = Pictures(receiver)
     pictures.add(packet(1, KEY))
+    assert [t for t, _ in decoded(pictures)] == [0]
     pictures.set()
     assert not pictures.is_set()
     await eventually(lambda: receiver.asked == [(7, "pli")])
     pictures.add(packet(2))
     pictures.add(packet(3, KEY))
-    assert [t for t, _ in decoded(pictures)] == [0, 6000]
+    assert [t for t, _ in decoded(pictures)] == [6000]
     await pictures.close()
     pictures.set()
     await asyncio.sleep(0)
@@ -125,8 +126,28 @@ async def test_a_decoder_that_is_behind_starts_again_with_a_keyframe() -> None:
     pictures = Pictures(receiver)
     for number in range(QUEUE["video"] + 1):
         pictures.add(packet(number, DELTA if number else KEY))
-    assert pictures.queue.qsize() == 1 and pictures.stats().skipped == QUEUE["video"]
+    pictures.add(packet(QUEUE["video"] + 1))  # before the loop gets to ask: what it refers to was thrown away
+    assert pictures.queue.empty() and pictures.stats().skipped == QUEUE["video"] + 2
     await eventually(lambda: receiver.asked == [(7, "pli")])
+    pictures.add(packet(QUEUE["video"] + 2))
+    pictures.add(packet(QUEUE["video"] + 3, KEY))
+    assert [data for _, data in decoded(pictures)] == [KEY]
+    await pictures.close()
+
+
+async def test_what_waits_behind_a_broken_frame_is_not_decoded() -> None:
+    receiver = Receiver()
+    pictures = Pictures(receiver)
+    for number in range(3):
+        pictures.add(packet(number, DELTA if number else KEY))
+    assert pictures.queue.get() is not None  # the decoder takes one, and fails
+    await asyncio.to_thread(pictures.set)
+    pictures.add(packet(3))
+    assert pictures.queue.empty()
+    pictures.add(packet(4, KEY))
+    pictures.queue.put(None)
+    await asyncio.to_thread(pictures.set)
+    assert pictures.queue.get() is None and pictures.queue.empty(), "the end stays"
     await pictures.close()
 
 
@@ -181,7 +202,7 @@ async def test_the_end_comes_through_a_full_queue() -> None:
 
 
 def test_a_decoder_that_takes_the_last_one_first() -> None:
-    queue = DecodeQueue(1, lambda waiting: None, lambda: None)
+    queue = DecodeQueue(1, lambda waiting: True, lambda: None)
     assert not queue.drop() and queue.dropped == 0
 
 
