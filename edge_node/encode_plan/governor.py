@@ -29,7 +29,8 @@ class Work:
     """What the picture's engine does now.
 
     `offered` and `late` count pictures since the start: that came to the encoder, that it was still too busy for.
-    `source` is None until the first picture; `software_instead`: the board's encoder was planned and failed.
+    `source` is None until the first picture; `software_instead`: the board's encoder was planned and failed. The same
+    counts of the VP8 encoder; `stream_kbps` is the rate of a stream that is handed through.
     """
 
     source: Source | None = None
@@ -37,6 +38,9 @@ class Work:
     offered: int = 0
     late: int = 0
     software_instead: bool = False
+    vp8_offered: int = 0
+    vp8_late: int = 0
+    stream_kbps: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -20,6 +21,7 @@ COPIED_ALIGN_PX = 64
 PRESET_COST = {"ultrafast": 1.0, "superfast": 1.43}
 VP8_COST, DECODE_COST = 2.3, decode.COST["h264"]
 VP8_MIN_KBPS = 100
+MOST_VIEWERS = 1000
 
 
 class Source(StrEnum):
@@ -202,13 +204,21 @@ def _encoder(board: BoardLimits, wish: Wish, now: Situation) -> EncoderLimits | 
     return replace(hardware, name="h264_v4l2m2m", align_width_px=COPIED_ALIGN_PX, align_height_px=16)
 
 
+def most_viewers(board: BoardLimits, wish: Wish, now: Situation = CALM) -> int:
+    """How many viewers plan() refuses nobody of, at most MOST_VIEWERS; 0 when it refuses the first one."""
+    counts = range(1, MOST_VIEWERS + 1)
+    return bisect_left(counts, True, key=lambda n: isinstance(plan(board, wish, replace(now, viewers=n)), Refusal))
+
+
 def _handed_through(board: BoardLimits, wish: Wish, now: Situation) -> Plan | Refusal:
-    kbps = min(wish.max_kbps, board.sending_kbps // max(1, now.viewers))
-    if kbps < wish.max_kbps // 4:  # thinned any further it is no moving picture
+    sendable = min(wish.max_kbps, board.sending_kbps // max(1, now.viewers))
+    least = wish.max_kbps // 4
+    if sendable < least:  # thinned any further it is no moving picture
         return _too_many(now.viewers)
+    kbps = sendable if now.share >= 1 else max(least, int(sendable * now.share))
     level = rules.h264_level(wish.width_px, wish.height_px, wish.fps, wish.max_kbps)
-    cut = "viewers" if kbps < wish.max_kbps else None
-    return Plan(wish.width_px, wish.height_px, wish.fps, kbps, 1, "passthrough", level, cut)
+    cuts = [*(["viewers"] if sendable < wish.max_kbps else []), *(now.causes if kbps < sendable else ())]
+    return Plan(wish.width_px, wish.height_px, wish.fps, kbps, 1, "passthrough", level, rules.named(cuts))
 
 
 def _too_many(viewers: int) -> Refusal:

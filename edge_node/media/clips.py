@@ -21,7 +21,8 @@ from edge_node.media.mp4 import mp4
 from edge_node.ports import SAMPLE_RATE, VIDEO_CLOCK, AccessUnit, Clock, Demand
 
 if TYPE_CHECKING:
-    from edge_node.media.views import FanoutTrack, View
+    from edge_node.media.view import View
+    from edge_node.media.views import FanoutTrack
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class ClipRecorder:
                 tasks.spawn(self._listen(self._sound), "sound")
             while True:
                 if self._raw and self._view is None:
-                    self._view = self._video.subscribe()
+                    self._view = self._video.subscribe(own=True)
                     tasks.spawn(self._watch(self._view), "pictures")
                 self._keep_keyframes_coming()
                 if (done := self._finished()) is not None:
@@ -184,7 +185,7 @@ class ClipRecorder:
             self._view = None
 
     async def _listen(self, track: FanoutTrack) -> None:
-        view = track.subscribe()
+        view = track.subscribe(own=True)
         try:
             while True:
                 packet = await view.recv()

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import av
 
 from edge_node.encode_plan.governor import Work
 from edge_node.encode_plan.meter import RateMeter
-from edge_node.encode_plan.plan import Plan, Source, fit
+from edge_node.encode_plan.plan import Plan, Refusal, Source, fit
 from edge_node.media import h264
 from edge_node.media.encoders.codec import OpenCodec
 from edge_node.media.keyframe_asks import KeyframeAsks
+from edge_node.media.seats import Seats
 from edge_node.media.transcode import Judge, Transcode
 from edge_node.media.unit_timeline import UnitTimeline
 from edge_node.media.video_encoder import VideoEncoder
+from edge_node.media.video_stats import STALLED_AFTER_S, VideoState, VideoStats
 from edge_node.media.views import VIDEO_TIME_BASE, FanoutTrack
 from edge_node.media.vp8_branch import Vp8Branch
 from edge_node.ports import VIDEO_CLOCK, AccessUnit, Clock, VideoSource
@@ -27,42 +27,8 @@ from edge_node.ports import VIDEO_CLOCK, AccessUnit, Clock, VideoSource
 if TYPE_CHECKING:
     from edge_node.media.packet_queue import Packet
 
-STALLED_AFTER_S = 3.0
 # A picture after a gap does not fill its queue: whatever the rate, a view's queue takes at least five pictures.
 MAX_PICTURE_S = 0.1
-
-
-class VideoState(StrEnum):
-    """`off`: not published now; `starting`: no picture yet; `stalled`: none for STALLED_AFTER_S, or no encoder."""
-
-    OFF = "off"
-    STARTING = "starting"
-    LIVE = "live"
-    STALLED = "stalled"
-
-
-@dataclass(frozen=True, slots=True)
-class VideoStats:
-    """The `video` object of the telemetry sample, with two more counts.
-
-    `fps` and `kbps` are of the last two seconds: of the coded stream while it flows, else of the source's pictures.
-    `encodes` counts pictures encoded here, `decodes` the decoders that were opened. `limited_by` says `transcode` while
-    the source's coded pictures have to be decoded and encoded again.
-    """
-
-    state: VideoState
-    source: str
-    encoder: str | None
-    width_px: int | None
-    height_px: int | None
-    fps: float
-    kbps: float
-    viewers: int
-    keyframes: int
-    dropped_frames: int
-    limited_by: str | None
-    encodes: int
-    decodes: int
 
 
 @runtime_checkable
@@ -103,7 +69,10 @@ class VideoPublication:
         decorate: Callable[[av.VideoFrame], av.VideoFrame] | None = None,
     ) -> None:
         self.source = source
-        self.track = FanoutTrack("video", "video/H264", demand=self, on_viewers_changed=self._viewers_changed)
+        self._seats = Seats()
+        self.track = FanoutTrack(
+            "video", "video/H264", demand=self, on_viewers_changed=self._viewers_changed, seats=self._seats
+        )
         self._plan = plan
         self._clock = clock
         self._origin = clock.monotonic()
@@ -133,7 +102,7 @@ class VideoPublication:
         if vp8_plan is not None:
             self._vp8 = Vp8Branch(
                 self.track, vp8_plan, clock, origin=self._origin, measured_fps=self._measured_fps,
-                on_change=self._update_wanted,
+                on_change=self._update_wanted, seats=self._seats,
             )  # fmt: skip
             self.track.alternatives = (self._vp8.track,)
 
@@ -198,24 +167,40 @@ class VideoPublication:
         if plan != self._plan:
             self._plan = plan
             self._name_level()
+            self.track.set_ceiling(plan.max_kbps if plan.encoder == "passthrough" else None)
             if self._encoder is not None:
                 self._encoder.set_plan(plan)
         if isinstance(self.source, Replanned):  # also when nothing changed: it may have begun anew
             self.source.set_plan(plan)
 
-    def set_vp8_plan(self, plan: Plan) -> None:
-        """Another plan for the VP8 of viewers without H.264."""
-        if self._vp8 is not None and plan != self._vp8.plan:
+    def set_most_viewers(self, most: int | None, reason: str) -> None:
+        """Who comes beyond so many gets no pictures until somebody leaves; `reason` is told as a sentence."""
+        self._seats.set_most(most, reason)
+
+    def set_vp8_plan(self, plan: Plan | Refusal) -> None:
+        """Another plan for the VP8 of viewers without H.264; a refusal: they get nothing."""
+        if self._vp8 is None:
+            return
+        if isinstance(plan, Refusal):
+            self._seats.close(self._vp8.track.mime_type, plan.reason)
+            return
+        if plan != self._vp8.plan:
             self._vp8.set_plan(plan)
+        self._seats.open(self._vp8.track.mime_type)
 
     def work(self) -> Work:
         """What is known of the engine to whoever plans for it."""
-        encoder = self._encoder
-        viewers = self._viewers()
-        if encoder is None:
-            return Work(self._source_kind(), viewers)
-        offered = encoder.encoded + encoder.dropped
-        return Work(self._source_kind(), viewers, offered, encoder.late, encoder.software_instead)
+        encoder, vp8 = self._encoder, self._vp8
+        return Work(
+            self._source_kind(),
+            self._seats.taken,
+            offered=0 if encoder is None else encoder.encoded + encoder.dropped,
+            late=0 if encoder is None else encoder.late,
+            software_instead=encoder is not None and encoder.software_instead,
+            vp8_offered=0 if vp8 is None else vp8.offered,
+            vp8_late=0 if vp8 is None else vp8.late,
+            stream_kbps=self._sent.kbps(self._clock.monotonic()) if self._coded else 0.0,
+        )
 
     def stats(self) -> VideoStats:
         """A snapshot for telemetry."""
@@ -404,6 +389,14 @@ class VideoPublication:
     def _limited_by(self) -> str | None:
         by_path = self._wanted and not self._coded and self._encoder is not None and self._encoder.limited_by_path
         failed = self._encoder is not None and self._encoder.software_instead
-        named = {"path": by_path, "encoder failed": failed, "transcode": self._transcoding}
-        causes = (self._plan.limited_by, *(cause for cause, holds in named.items() if holds))
-        return ", ".join(filter(None, causes)) or None
+        by_plan = (self._plan.limited_by or "").split(", ")
+        named = {
+            "path": by_path,
+            "encoder failed": failed,
+            "transcode": self._transcoding,
+            "viewers": self._seats.waiting > 0,
+            "VP8": self._vp8 is not None and self._seats.closed(self._vp8.track.mime_type),
+            "bitrate": self._plan.limited_by is None and not self.track.below_ceiling,
+        }
+        causes = (*by_plan, *(cause for cause, holds in named.items() if holds))
+        return ", ".join(dict.fromkeys(filter(None, causes))) or None

@@ -9,185 +9,18 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-import av
-from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-
 from edge_node.encode_plan.bitrate import shared_rate
 from edge_node.media.packet_queue import Coded, GopCache, PacketQueue
-from edge_node.ports import SAMPLE_RATE, VIDEO_CLOCK, Demand, UnitSink
+from edge_node.media.seats import Seats
+from edge_node.media.view import View
+from edge_node.ports import SAMPLE_RATE, VIDEO_CLOCK, Demand
 from edge_node.rtp.packetize import Unit
-from edge_node.rtp.thinning import Thinner
 
 if TYPE_CHECKING:
     from edge_node.media.packet_queue import Packet
 
 VIDEO_TIME_BASE = Fraction(1, VIDEO_CLOCK)
 AUDIO_TIME_BASE = Fraction(1, SAMPLE_RATE)
-ASK_AGAIN_S = 1.0
-# A viewer that is left behind (encode_plan.bitrate) goes on with the next keyframe; it asks for one this seldom.
-CATCH_UP_S = 3.0
-# A remembered group of pictures is shown at once: its pictures get timestamps 1 ms apart, so that the receiver does not
-# play them at the pace at which they were taken and stay that late for ever.
-BURST_STEP_TICKS = VIDEO_CLOCK // 1000
-
-
-class View(MediaStreamTrack):
-    """One peer's view of a FanoutTrack: recv() gives av.Packet objects with growing timestamps; itself a Demand.
-
-    With attach() it is a ports.DirectView: units go to the sink the moment they come, without a task in between.
-    """
-
-    def __init__(self, track: FanoutTrack, max_queue_s: float) -> None:
-        super().__init__()
-        self.kind = track.kind
-        self._track = track
-        self._queue = PacketQueue(track.kind == "video", max_queue_s)
-        self._wake = asyncio.Event()
-        self._sink: UnitSink | None = None
-        self._thinner = Thinner() if self.kind == "video" else None
-        self._ask_at = 0.0
-        self._left_out = False
-        self._last_pts: int | None = None
-        self.kbps: int | None = None
-        self.behind = False
-
-    @property
-    def id(self) -> str:
-        """The id of the track: the same for all its viewers."""
-        return self._track.id
-
-    @property
-    def mime_type(self) -> str:
-        """What the sender must negotiate."""
-        return self._track.mime_type
-
-    @property
-    def dropped(self) -> int:
-        """Packets that this view did not get in time, or that its path is too narrow for."""
-        return self._queue.dropped + (self._thinner.skipped if self._thinner is not None else 0)
-
-    @property
-    def thinned(self) -> bool:
-        """Pictures are left out because this viewer's path carries too little for all."""
-        return self._thinner is not None and self._thinner.active
-
-    def request_keyframe(self) -> None:
-        """This viewer cannot decode until the next keyframe."""
-        if self._track.demand is not None:
-            self._track.demand.request_keyframe()
-
-    def set_bitrate(self, kbps: int) -> None:
-        """The path to this viewer carries about this much; the track takes what suits all its viewers."""
-        if self._thinner is not None:
-            self._thinner.set_path(kbps)
-        self._track.view_wants(self, kbps)
-
-    def attach(self, sink: UnitSink) -> None:
-        """Gives everything to this sink from now on, what waits first; recv() is not used then."""
-        self._sink = sink
-        self.pump()
-
-    def pump(self) -> None:
-        """Called by the sink when it is no longer behind: gives it what waits."""
-        while self._queue and self._give(self._queue.peek()):
-            self._queue.pop()
-        self._ask_if_starved()
-
-    async def recv(self) -> Packet:
-        """The next packet. Raises MediaStreamError once the view has ended."""
-        while self.readyState == "live" and not self._queue:
-            # The viewer has eaten all it had: only now a missing keyframe is worth asking for, so that a viewer that
-            # stands still costs the others nothing.
-            if self._queue.needs_keyframe and not self._track.paused:
-                self.request_keyframe()
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(ASK_AGAIN_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
-        if self.readyState != "live":
-            raise MediaStreamError("this view has ended")
-        return self._in_order(self._queue.pop().packet)
-
-    def stop(self) -> None:
-        """Ends the view; recv() raises from now on."""
-        if self.readyState == "live":
-            super().stop()
-            self._queue.clear()
-            self._wake.set()
-            self._track.view_ended(self)
-            if self._sink is not None:
-                self._sink.ended()
-
-    def push(self, item: Coded) -> None:
-        """For the track only: one more packet."""
-        if self._sink is None:
-            self._queue.put(item)
-            if self._queue:
-                self._wake.set()
-        elif not self._queue.passes(item) or not self._give(item):
-            self._queue.put(item)
-            self._ask_if_starved()
-
-    def admits(self, item: Coded, now: float) -> bool:
-        """For the track only, of a camera that cannot be asked for fewer bits: this picture fits this view's path."""
-        return self._thinner is None or self._thinner.admits(item.packet.size, item.keyframe, now)
-
-    def keep_up(self, item: Coded, now: float) -> bool:
-        """For the track only, of an encoder that runs at what others carry: whether this picture fits this view's path.
-
-        A view whose pictures are left out asks for a keyframe to go on with, every CATCH_UP_S.
-        """
-        if self._thinner is None or not (self.behind or self._left_out):
-            return True
-        admitted = self._thinner.admits(item.packet.size, item.keyframe, now)
-        self._left_out = not admitted
-        if self._left_out and now >= self._ask_at:
-            self._ask_at = now + CATCH_UP_S
-            self.request_keyframe()
-        return admitted
-
-    def begin(self, group: tuple[Coded, ...]) -> None:
-        """For the track only: starts over with a remembered group of pictures, or by asking for a keyframe."""
-        self._queue.preload(tuple(_burst(group)))
-        if group:
-            self._wake.set()
-            if self._sink is not None:
-                self.pump()
-        elif self.kind == "video":
-            self._ask()
-
-    def hold(self) -> None:
-        """For the track only: forgets what waits until begin()."""
-        self._queue.clear()
-
-    def _give(self, item: Coded) -> bool:
-        assert self._sink is not None and item.unit is not None
-        pts = item.packet.pts or 0
-        if self._last_pts is not None and pts <= self._last_pts:
-            pts = self._last_pts + 1
-        if not self._sink.take(item.unit, pts):
-            return False
-        self._last_pts = pts
-        return True
-
-    def _ask(self) -> None:
-        self._ask_at = self._track.now() + ASK_AGAIN_S
-        self.request_keyframe()
-
-    def _ask_if_starved(self) -> None:
-        """The sink has had all there was: only now a missing keyframe is worth asking for."""
-        starved = self._queue.needs_keyframe and not self._queue and not self._track.paused
-        if starved and self._track.now() >= self._ask_at:
-            self._ask()
-
-    def _in_order(self, packet: Packet) -> Packet:
-        assert packet.pts is not None
-        if self._last_pts is not None and packet.pts <= self._last_pts:
-            packet = _with_pts(packet, self._last_pts + 1)
-        self._last_pts = packet.pts
-        return packet
 
 
 class FanoutTrack:
@@ -205,6 +38,7 @@ class FanoutTrack:
         *,
         max_queue_s: float = 0.5,
         demand: Demand | None = None,
+        seats: Seats | None = None,
         on_viewers_changed: Callable[[int], None] | None = None,
     ) -> None:
         self.kind = kind
@@ -214,12 +48,16 @@ class FanoutTrack:
         self.level_idc = 0
         """Of H.264, 31 for level 3.1; 0 while it is not known."""
         self.demand = demand
+        self._seats = seats
+        self._ceiling_kbps: int | None = None
         self.on_viewers_changed = on_viewers_changed
         self.on_keyframe: Callable[[], None] | None = None
         self.paused = False
         self._mime_type = mime_type
         self._max_queue_s = max_queue_s
         self._views: list[View] = []
+        self._guests: list[View] = []
+        """Views of viewers, with a seat or without."""
         self._dropped_by_ended = 0
         self._cache: GopCache | None = None
         self._loop = asyncio.get_running_loop()
@@ -259,17 +97,36 @@ class FanoutTrack:
             if keep != (self._cache is not None):
                 self._cache = GopCache() if keep else None
 
-    def subscribe(self, mime_type: str | None = None) -> View:
-        """One more view, of this codec unless an alternative is named; a picture view starts with a keyframe."""
+    def subscribe(self, mime_type: str | None = None, *, own: bool = False) -> View:
+        """One more view, of this codec unless an alternative is named; a picture view starts with a keyframe.
+
+        Without a free seat it gets nothing, and says so in `refusal`, until there is one. An `own` view is no viewer's:
+        it needs no seat and gets everything.
+        """
         for other in self.alternatives:
             if mime_type == other.mime_type:
-                return other.subscribe()
+                return other.subscribe(own=own)
         view = View(self, self._max_queue_s)
-        self._views.append(view)
-        self._viewers_changed()
-        if not self.paused:
-            view.begin(self._group())
+        if not own:
+            view.set_ceiling(self._ceiling_kbps)
+            self._guests.append(view)
+        if own or self._seats is None:
+            self.view_seated(view)
+        else:
+            self._seats.come(view)
         return view
+
+    def set_ceiling(self, kbps: int | None) -> None:
+        """Viewers of a camera that cannot be asked for fewer bits get this much at most; None: all there is."""
+        self._ceiling_kbps = kbps
+        for view in self._guests:
+            view.set_ceiling(kbps)
+
+    @property
+    def below_ceiling(self) -> bool:
+        """Whether the ceiling leaves out no pictures now."""
+        now = self.now()
+        return all(view.below_ceiling(now) for view in self._views)
 
     def deliver(self, packet: Packet, keyframe: bool, duration_s: float, level_dbov: int | None = None) -> None:
         """Gives a packet to every view. Sound has only keyframes, and a level (RFC 6464)."""
@@ -313,15 +170,32 @@ class FanoutTrack:
 
     def close(self) -> None:
         """Ends all views."""
-        for view in tuple(self._views):
+        for view in (*self._views, *self._guests):
             view.stop()
+
+    def view_seated(self, view: View) -> None:
+        """For views only: pictures flow to it."""
+        self._views.append(view)
+        self._viewers_changed()
+        if not self.paused:
+            view.begin(self._group())
+
+    def view_unseated(self, view: View) -> None:
+        """For views only: no pictures flow to it."""
+        if view in self._views:
+            self._views.remove(view)
+            view.hold()
+            self._viewers_changed()
+            self._forward_bitrate()
 
     def view_ended(self, view: View) -> None:
         """For views only."""
-        self._views.remove(view)
+        self.view_unseated(view)
         self._dropped_by_ended += view.dropped
-        self._viewers_changed()
-        self._forward_bitrate()
+        if view in self._guests:
+            self._guests.remove(view)
+            if self._seats is not None:
+                self._seats.leave(view)
 
     def view_wants(self, view: View, kbps: int) -> None:
         """For views only."""
@@ -364,25 +238,3 @@ class FanoutTrack:
                 self.on_keyframe()
         if starved and self._views and not self.paused and self.demand is not None:
             self.demand.request_keyframe()  # the views cannot see that pictures are missing before they reach them
-
-
-def _burst(group: tuple[Coded, ...]) -> list[Coded]:
-    """The group with timestamps BURST_STEP_TICKS apart, ending at that of its newest picture."""
-    if not group:
-        return []
-    newest = group[-1].packet.pts
-    assert newest is not None
-    steps = range(len(group) - 1, 0, -1)
-    older = [
-        Coded(_with_pts(item.packet, newest - step * BURST_STEP_TICKS), item.keyframe, 0.0, item.unit)
-        for item, step in zip(group, steps, strict=False)
-    ]
-    return [*older, group[-1]]
-
-
-def _with_pts(packet: Packet, pts: int) -> Packet:
-    copy = av.Packet(bytes(packet))
-    copy.time_base = packet.time_base
-    copy.is_keyframe = packet.is_keyframe
-    copy.pts = copy.dts = pts
-    return copy

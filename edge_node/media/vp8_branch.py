@@ -16,6 +16,7 @@ from edge_node.encode_plan.meter import RateMeter
 from edge_node.encode_plan.plan import Plan
 from edge_node.media.keyframe_asks import KeyframeAsks
 from edge_node.media.packet_queue import Coded
+from edge_node.media.seats import Seats
 from edge_node.media.unit_decoder import UnitDecoder
 from edge_node.media.video_encoder import VideoEncoder
 from edge_node.media.views import FanoutTrack
@@ -24,7 +25,7 @@ from edge_node.ports import VIDEO_CLOCK, Clock
 
 if TYPE_CHECKING:
     from edge_node.media.packet_queue import Packet
-    from edge_node.media.views import View
+    from edge_node.media.view import View
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,9 @@ class Vp8Branch:
         origin: float,
         measured_fps: Callable[[], float],
         on_change: Callable[[], None],
+        seats: Seats | None = None,
     ) -> None:
-        self.track = FanoutTrack("video", MIME_TYPE, demand=self, on_viewers_changed=self._viewers_changed)
+        self.track = FanoutTrack("video", MIME_TYPE, demand=self, on_viewers_changed=self._viewers_changed, seats=seats)
         self.track.id = main.id
         self.plan = plan
         self.decoders_opened = 0
@@ -89,6 +91,16 @@ class Vp8Branch:
     def encodes(self) -> int:
         """Pictures encoded so far."""
         return 0 if self._encoder is None else self._encoder.encoded
+
+    @property
+    def offered(self) -> int:
+        """Pictures that came to the encoder."""
+        return 0 if self._encoder is None else self._encoder.encoded + self._encoder.dropped
+
+    @property
+    def late(self) -> int:
+        """Pictures that it was still too busy for."""
+        return 0 if self._encoder is None else self._encoder.late
 
     @property
     def dropped(self) -> int:
@@ -159,7 +171,7 @@ class Vp8Branch:
             if self._encoder is not None:
                 self._encoder.want(wanted)
         if wanted and self._coded and self._view is None:
-            self._view = self._main.subscribe()
+            self._view = self._main.subscribe(own=True)
             feed = asyncio.get_running_loop().create_task(self._feed(self._view), name="vp8-feed")
             self._feeds.add(feed)
             feed.add_done_callback(self._feeds.discard)

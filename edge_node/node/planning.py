@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from edge_node.encode_plan.decode import decode_refusal
 from edge_node.encode_plan.governor import Governor, Reading, Work
 from edge_node.encode_plan.limits import BoardLimits
-from edge_node.encode_plan.plan import CALM, Plan, Refusal, Situation, Source, Wish, may_transcode, plan
+from edge_node.encode_plan.plan import CALM, Plan, Refusal, Situation, Source, Wish, may_transcode, most_viewers, plan
 from edge_node.errors import SettingsError
 from edge_node.ports import Clock, Probe
 from edge_node.settings.schema import VideoSettings
@@ -18,6 +19,9 @@ from edge_node.settings.schema import VideoSettings
 log = logging.getLogger(__name__)
 
 TICK_S = 2.0
+TOO_MANY = "this board sends to {} viewers at a time and no more: wait until one leaves, or lower video.max_kbps"
+STREAM_STEP_KBPS = 500
+"""A camera's rate goes up and down all the time; the plan shall not."""
 MIN_PICTURES = 20
 """Fewer pictures since the reading before say nothing about how late the encoder is."""
 
@@ -31,7 +35,9 @@ class Planned(Protocol):
 
     def set_plan(self, plan: Plan) -> None: ...
 
-    def set_vp8_plan(self, plan: Plan) -> None: ...
+    def set_vp8_plan(self, plan: Plan | Refusal) -> None: ...
+
+    def set_most_viewers(self, most: int | None, reason: str) -> None: ...
 
 
 class Planner:
@@ -46,11 +52,28 @@ class Planner:
         """This board's situation."""
         return Situation(memory_mb=self._memory_mb, **of_now)
 
-    def try_plan(self, source: Source, now: Situation = CALM, *, hardware: bool = True) -> Plan | Refusal:
-        """What is possible now; `hardware` false: the board's own encoder has failed."""
+    def try_plan(
+        self, source: Source, now: Situation = CALM, *, hardware: bool = True, stream_kbps: float = 0.0
+    ) -> Plan | Refusal:
+        """What is possible now; `hardware` false: the board's own encoder has failed.
+
+        A stream that is handed through may have its own rate, `stream_kbps`, unless the settings name one.
+        """
+        return plan(self._able(hardware), self._wish(source, stream_kbps), now)
+
+    def most_viewers(self, source: Source, now: Situation, *, hardware: bool = True, stream_kbps: float = 0.0) -> int:
+        """How many viewers try_plan() would still take; 0 when it refuses the first one."""
+        return most_viewers(self._able(hardware), self._wish(source, stream_kbps), now)
+
+    def _able(self, hardware: bool) -> BoardLimits:
+        return self.board if hardware else self.board.without_hardware()
+
+    def _wish(self, source: Source, stream_kbps: float) -> Wish:
         video = self._video
-        board = self.board if hardware else self.board.without_hardware()
-        return plan(board, Wish(video.width_px, video.height_px, video.fps, video.max_kbps, source), now)
+        kbps = video.max_kbps
+        if source is Source.CODED and "max_kbps" not in video.model_fields_set:
+            kbps = max(kbps, math.ceil(stream_kbps / STREAM_STEP_KBPS) * STREAM_STEP_KBPS)
+        return Wish(video.width_px, video.height_px, video.fps, kbps, source)
 
     def plan(self, source: Source) -> Plan:
         """The plan to begin with. Raises SettingsError with the reason when there is none."""
@@ -94,7 +117,8 @@ class PlanKeeper:
         self._clock = clock
         self._calibrate = calibrate
         self._governor = Governor(planner.board.heat)
-        self._seen = (0, 0)
+        self._late = LateShare()
+        self._vp8_late = LateShare()
         self._refused: str | None = None
 
     async def run(self) -> None:
@@ -117,26 +141,46 @@ class PlanKeeper:
                 "pictures are held back to %.0f %% (%s)", 100 * step.share, ", ".join(step.causes) or "all is well"
             )
         now = self._planner.situation(viewers=max(1, work.viewers), share=step.share, causes=step.causes)
-        source = work.source or Source.RAW
-        chosen = self._planner.try_plan(source, now, hardware=not work.software_instead)
+        chosen = self._choose(work, now)
         if isinstance(chosen, Plan):
             self._video.set_plan(chosen)
-            vp8 = self._planner.vp8(chosen, now)
-            if isinstance(vp8, Plan):
-                self._video.set_vp8_plan(vp8)
+            self._video.set_vp8_plan(self._planner.vp8(chosen, now))
         refused = chosen.reason if isinstance(chosen, Refusal) else None
         if refused is not None and refused != self._refused:
             log.warning("the plan for pictures stays as it is: %s", refused)
         self._refused = refused
         return chosen.encoder if isinstance(chosen, Plan) and work.source is not None else None
 
+    def _choose(self, work: Work, now: Situation) -> Plan | Refusal:
+        """The plan for those who watch; says how many more may."""
+        source = work.source or Source.RAW
+        of_stream: Any = {"hardware": not work.software_instead, "stream_kbps": work.stream_kbps}
+        chosen = self._planner.try_plan(source, now, **of_stream)
+        most = self._planner.most_viewers(source, now, **of_stream)
+        # Where not even one is possible it is not the viewers' number that is wrong.
+        many = TOO_MANY.format(most) if most else ""
+        self._video.set_most_viewers(most or None, many)
+        return chosen
+
     def _reading(self, work: Work, host: Mapping[str, Any]) -> Reading:
-        offered, late = work.offered - self._seen[0], work.late - self._seen[1]
-        if offered >= MIN_PICTURES or offered < 0:
-            self._seen = (work.offered, work.late)
+        shares = (self._late.since(work.offered, work.late), self._vp8_late.since(work.vp8_offered, work.vp8_late))
         return Reading(
             temp_c=host.get("soc_temp_c"),
             throttled=host.get("throttled"),
-            late_share=late / offered if offered >= MIN_PICTURES else None,
+            late_share=max((share for share in shares if share is not None), default=None),
             on_wifi=host.get("wifi_rssi_dbm") is not None,
         )
+
+
+class LateShare:
+    """Of the pictures since the reading before, how many an encoder was too busy for."""
+
+    def __init__(self) -> None:
+        self._seen = (0, 0)
+
+    def since(self, offered: int, late: int) -> float | None:
+        """0 to 1, from its counts; None while there are too few to say."""
+        new, new_late = offered - self._seen[0], late - self._seen[1]
+        if new >= MIN_PICTURES or new < 0:
+            self._seen = (offered, late)
+        return new_late / new if new >= MIN_PICTURES else None

@@ -168,13 +168,18 @@ class Publishing:
 
     def _joined(self, remote: RemotePeer) -> None:
         remote.on(ev.Track, lambda e: self._on_audio(remote.id, e.track) if e.track.kind == "audio" else None)
-        remote.on(ev.NegotiationError, lambda e: log.warning("no media with %s: %s", remote.id, e.err))
+        remote.on(ev.NegotiationError, lambda e: self._no_media(remote, e.err))
         self._tell(remote, "is here", "peer.joined")
         self._intercom.peer_joined(remote.id, remote.metadata)
         self._on_change()
 
     def _tell(self, remote: RemotePeer, what: str, event: str) -> None:
         log.info("%s %s", remote.id, what, extra={"event": event, "peer_id": remote.id, "channel": self._channel})
+
+    def _no_media(self, remote: RemotePeer, err: Exception) -> None:
+        log.warning("no media with %s: %s", remote.id, err)
+        if isinstance(err, MeteredRealtimeError):  # a refusal, as a sentence; the rest is of no use to others
+            self._intercom.tell(remote.id, {"type": "error", "of": "media", "reason": str(err)})
 
     def _left(self, remote: RemotePeer) -> None:
         self._tell(remote, "left", "peer.left")

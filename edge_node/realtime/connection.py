@@ -423,6 +423,7 @@ class Connection:
 
     async def _exchanged(self, link: PeerLink, event: type[n.Answered] | type[n.Accepted]) -> None:
         for outlet in link.outlets:
+            outlet.feed.on_refused = self._no_room
             outlet.negotiated()
         await self._handle(event(satisfied=self._sending.is_satisfied(link)))
 
@@ -435,6 +436,9 @@ class Connection:
     def _refused(self, track: Outgoing) -> None:
         text = f"peer {self._name} cannot take {' or '.join(track.mime_types)}: it does not get this {track.kind} track"
         self.listener.on_negotiation_error(MeteredRealtimeError(text))
+
+    def _no_room(self, reason: str) -> None:
+        self.listener.on_negotiation_error(MeteredRealtimeError(reason))
 
     # The peer connection
 

@@ -20,7 +20,10 @@ TakeUnit = Callable[[Unit, int, int], bool]
 
 
 class Upstream(Protocol):
-    """What a feed reads; it may answer request_keyframe(), set_bitrate(kbps), and be `direct`: a DirectView."""
+    """What a feed reads; it may answer request_keyframe(), set_bitrate(kbps), be `direct`: a DirectView.
+
+    A `refusal` says why it gives this viewer nothing for now.
+    """
 
     async def recv(self) -> Coded:
         """The next one. Raises MediaStreamError at the end."""
@@ -84,6 +87,8 @@ class Feed(MediaStreamTrack):
         self._take: TakeUnit | None = None
         self._direct: Any = None
         """The DirectView of the source, when it gives its units to the sender by itself."""
+        self.on_refused: Callable[[str], None] | None = None
+        """Hears, as a sentence, that the source gives this viewer nothing for now."""
         self.codec: RTCRtpCodecParameters | None = None
         """What the sender was told to send; nothing is read before."""
 
@@ -149,6 +154,9 @@ class Feed(MediaStreamTrack):
             if self._kbps is not None:
                 self.set_bitrate(self._kbps)
             self._attach(self._upstream)
+            refusal = getattr(self._upstream, "refusal", None)
+            if refusal is not None and self.on_refused is not None:
+                self.on_refused(refusal)
         return self._upstream
 
     def _attach(self, upstream: Upstream) -> None:

@@ -58,7 +58,8 @@ class Silence:
 class Packed:
     """An upstream of a ViewableTrack: one view of what is encoded elsewhere, packed for RTP.
 
-    `direct` is the view itself when it can give its units to the sender without recv().
+    `direct` is the view itself when it can give its units to the sender without recv(); `refusal` says why this viewer
+    gets nothing for now.
     """
 
     def __init__(self, track: ViewableTrack, codec: RTCRtpCodecParameters) -> None:
@@ -69,6 +70,7 @@ class Packed:
         self._ready: deque[Coded] = deque()
         self.request_keyframe = self._view.request_keyframe
         self.set_bitrate = self._view.set_bitrate
+        self.refusal: str | None = getattr(self._view, "refusal", None)
 
     async def recv(self) -> Coded:
         while not self._ready:

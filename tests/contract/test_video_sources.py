@@ -18,7 +18,8 @@ from edge_node.media.encoders.cards import offered_cards
 from edge_node.media.file_source import FileSource
 from edge_node.media.pattern import PatternSource
 from edge_node.media.v4l2_source import V4l2Source
-from edge_node.media.video_publication import VideoPublication, VideoState
+from edge_node.media.video_publication import VideoPublication
+from edge_node.media.video_stats import VideoState
 from edge_node.ports import VideoSource
 from tests.support.fake_picamera2 import FakeModule
 from tests.support.h264 import WITH_B_FRAMES, decoded, make_clip

@@ -21,7 +21,7 @@ from edge_node.media.audio_publication import MAX_WAITING, AudioPublication
 from edge_node.media.microphone import ToneMicrophone
 from edge_node.media.opus_encoder import PACKET_FRAMES, OpusEncoder
 from edge_node.media.opus_packet import OpusPacket
-from edge_node.media.views import View
+from edge_node.media.view import View
 from edge_node.ports import BLOCK_FRAMES
 from tests.support.sound_checks import running, strongest_hz
 from tests.support.waiting import eventually

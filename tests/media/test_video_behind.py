@@ -7,7 +7,8 @@ from typing import Any
 
 import av
 
-from edge_node.media.views import CATCH_UP_S, VIDEO_TIME_BASE, FanoutTrack, View
+from edge_node.media.view import CATCH_UP_S, View
+from edge_node.media.views import VIDEO_TIME_BASE, FanoutTrack
 
 FPS, PICTURE_BYTES, KEYFRAME_BYTES = 30, 8_000, 30_000
 

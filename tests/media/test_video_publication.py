@@ -20,7 +20,8 @@ from edge_node.encode_plan.pace import KEYFRAME_WINDOW_S
 from edge_node.encode_plan.plan import Plan, Source
 from edge_node.media import h264
 from edge_node.media.pattern import PatternSource
-from edge_node.media.video_publication import STALLED_AFTER_S, VideoPublication, VideoState
+from edge_node.media.video_publication import VideoPublication
+from edge_node.media.video_stats import STALLED_AFTER_S, VideoState
 from edge_node.ports import VIDEO_CLOCK, AccessUnit, Clock, VideoSource
 from tests.support.clock import ManualClock
 from tests.support.h264 import decoded, make_units, painted, stamps
@@ -287,7 +288,8 @@ async def test_whoever_plans_is_told_what_comes_and_how_it_goes() -> None:
     async with publication(StubSource("file")) as published:
         assert published.work() == Work(None)
         give(published, UNITS[:1])
-        assert published.work() == Work(Source.CODED)
+        assert replace(published.work(), stream_kbps=0.0) == Work(Source.CODED)
+        assert published.work().stream_kbps > 0
         published.track.subscribe()
         await encode(published, painted(3))
         assert published.work() == Work(Source.FOREIGN, viewers=1, offered=3)

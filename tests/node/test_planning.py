@@ -11,7 +11,7 @@ import pytest
 
 from edge_node.encode_plan.governor import DOWN_EVERY_S, LATE_READINGS, UP_AFTER_S, Work
 from edge_node.encode_plan.limits import HARDWARE, SOFTWARE, BoardLimits
-from edge_node.encode_plan.plan import Plan, Source
+from edge_node.encode_plan.plan import Plan, Refusal, Source
 from edge_node.errors import SettingsError
 from edge_node.node.planning import MIN_PICTURES, TICK_S, PlanKeeper, Planner
 from edge_node.settings.schema import VideoSettings
@@ -25,13 +25,14 @@ CAMERA = BoardLimits(HARDWARE, SOFTWARE)
 class Board:
     """A keeper between a board that suffers and a publication that is told."""
 
-    def __init__(self, limits: BoardLimits = CAMERA, calibrate: Any = None) -> None:
+    def __init__(self, limits: BoardLimits = CAMERA, calibrate: Any = None, settings: VideoSettings = SETTINGS) -> None:
         self.host: dict[str, Any] = {"soc_temp_c": 50.0, "throttled": [], "wifi_rssi_dbm": None}
         self.now = Work(Source.RAW, viewers=1)
         self.plans: list[Plan] = []
-        self.vp8_plans: list[Plan] = []
+        self.vp8_plans: list[Plan | Refusal] = []
+        self.most: tuple[int | None, str] = (None, "")
         self.clock = ManualClock()
-        self.keeper = PlanKeeper(Planner(limits, SETTINGS, 415.0), self, self, self.clock, calibrate)
+        self.keeper = PlanKeeper(Planner(limits, settings, 415.0), self, self, self.clock, calibrate)
 
     def read(self) -> Mapping[str, Any]:
         return self.host
@@ -45,8 +46,11 @@ class Board:
     def set_plan(self, plan: Plan) -> None:
         self.plans.append(plan)
 
-    def set_vp8_plan(self, plan: Plan) -> None:
+    def set_vp8_plan(self, plan: Plan | Refusal) -> None:
         self.vp8_plans.append(plan)
+
+    def set_most_viewers(self, most: int | None, reason: str) -> None:
+        self.most = (most, reason)
 
     def live(self, seconds: float, late: float = 0.0) -> Plan:
         """Readings for so long, with this share of the pictures too late."""
@@ -156,8 +160,60 @@ def test_vp8_gets_what_is_left_beside_the_pictures() -> None:
     board = Board()
     plan = board.live(TICK_S)
     vp8 = board.vp8_plans[-1]
+    assert isinstance(vp8, Plan)
     assert vp8.encoder == "libvpx"
     assert vp8.width_px * vp8.height_px * vp8.fps < plan.width_px * plan.height_px * plan.fps
+
+
+def test_a_vp8_encoder_that_comes_too_late_counts_as_any_other() -> None:
+    board = Board()
+    for _ in range(LATE_READINGS):
+        board.now = replace(board.now, vp8_offered=board.now.vp8_offered + 60, vp8_late=board.now.vp8_late + 30)
+        board.live(TICK_S)
+    assert board.plans[-1].limited_by == "late"
+
+
+def test_a_board_without_time_for_vp8_says_so_when_it_gets_hot() -> None:
+    board = Board(BoardLimits(software=replace(SOFTWARE, max_mb_per_s=3000, parallel=2)))
+    board.live(TICK_S)
+    assert isinstance(board.vp8_plans[-1], Plan)
+    board.host["soc_temp_c"] = 90.0
+    board.live(6 * DOWN_EVERY_S)
+    refused = board.vp8_plans[-1]
+    assert isinstance(refused, Refusal) and "no time left to make VP8" in refused.reason
+
+
+def test_the_publication_knows_how_many_may_watch_and_why_no_more() -> None:
+    board = Board(replace(CAMERA, sending_kbps=12_000))
+    board.now = Work(Source.CODED, viewers=2)
+    board.live(TICK_S)
+    assert board.most[0] == 24 and "sends to 24 viewers" in board.most[1]
+    board.now = Work(Source.CODED, viewers=24, stream_kbps=2000)
+    assert (board.live(TICK_S).max_kbps, board.plans[-1].limited_by) == (500, "viewers")
+
+
+def test_a_cameras_own_rate_counts_unless_the_settings_name_one() -> None:
+    busy = Work(Source.CODED, viewers=1, stream_kbps=4100)
+    for settings, kbps in ((SETTINGS, 4500), (VideoSettings(source="test", max_kbps=1000), 1000)):
+        board = Board(settings=settings)
+        board.now = busy
+        assert board.live(TICK_S).max_kbps == kbps
+
+
+def test_heat_takes_from_what_is_handed_through_and_is_named() -> None:
+    board = Board()
+    board.now = Work(Source.CODED, viewers=1)
+    board.host["soc_temp_c"] = 90.0
+    plan = board.live(TICK_S)
+    assert (plan.max_kbps, plan.limited_by) == (1500, "heat")
+    assert board.live(6 * DOWN_EVERY_S).max_kbps == 500
+
+
+def test_where_not_one_viewer_is_possible_their_number_is_not_to_blame() -> None:
+    board = Board(BoardLimits(None, None))
+    board.now = Work(Source.RAW, viewers=1)
+    board.keeper.tick()
+    assert (board.plans, board.most) == ([], (None, ""))
 
 
 def test_says_what_cannot_be_decoded() -> None:

@@ -14,7 +14,7 @@ from edge_node.ports import AccessUnit, VideoSink
 if TYPE_CHECKING:
     import av
 
-    from edge_node.media.views import View
+    from edge_node.media.view import View
 
 
 class CollectingSink:

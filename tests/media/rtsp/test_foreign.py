@@ -25,7 +25,8 @@ from edge_node.media.rtsp.sound import SoundPackets
 from edge_node.media.rtsp.source import RtspSource
 from edge_node.media.rtsp.timeline import Timeline
 from edge_node.media.transcode import Judge
-from edge_node.media.video_publication import VideoPublication, VideoState
+from edge_node.media.video_publication import VideoPublication
+from edge_node.media.video_stats import VideoState
 from edge_node.ports import AccessUnit
 from tests.media.test_video_vp8 import pictures
 from tests.support.foreign_clip import ForeignClip, foreign_clip
