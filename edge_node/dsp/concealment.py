@@ -58,6 +58,14 @@ class Concealer:
             return silence(frames)
         return saturate(self._continued(frames))
 
+    def prolonged(self, frames: int) -> Pcm:
+        """Whole cycles of the voice, about `frames` long, to be played before what comes next: time won, unheard."""
+        if not self._concealing:
+            self._concealing = True
+            self._find_cycle()
+        cycles = max(1, frames // len(self._cycle))
+        return self.missing(cycles * len(self._cycle))
+
     def _find_cycle(self) -> None:
         past = np.concatenate(list(self._recent))[-HISTORY:].astype(np.float32)
         self._recent.clear()

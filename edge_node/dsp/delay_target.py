@@ -7,10 +7,10 @@ from edge_node.dsp.pcm import RATE
 START_MS = 60.0
 MIN_MS = 40.0
 MAX_MS = 200.0
-BASE_MS = 17.0
+BASE_MS = 27.0
 PER_JITTER = 9.0
 """Of 30,000 packets (10 min) with exponential delay about one in all is later than nine times the mean, plus BASE_MS:
-a held level of L covers a delay of L - 10 ms (half a packet) + the mean."""
+a level of L, the newest packet counted in, covers a delay of L - 20 ms (that packet) + 10 ms + the mean."""
 TRUSTED_PACKETS = 100
 """So many packets (2 s) tell the jitter well enough to hold less than START_MS."""
 MEMORY_PACKETS = 128

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_node.dsp.concealment import FADE, MS, Concealer
-from edge_node.dsp.delay_target import DelayTarget
+from edge_node.dsp.delay_target import START_MS, DelayTarget
 from edge_node.dsp.pcm import RATE, Pcm, saturate, silence
 from edge_node.dsp.speed import SpeedControl
 
@@ -21,8 +21,17 @@ LIVE = 200 * MS
 BEHIND = 35 * MS
 BEHIND_FOR = RATE
 """So much above the target for a whole second is thrown away, too: a delay that came must go."""
-SHORT = 15 * MS
+SHORT = 25 * MS
 """A gap is used to hold more when the level is so far below its target."""
+THIN = 30 * MS
+THIN_FOR = 8
+STRETCH_EVERY = 4
+"""So far below the target for 8 blocks in a row, the sound is stretched by about every fourth: a gap would be heard."""
+DUE = 30 * MS
+SPARE = 10 * MS
+"""On a network that asks for more than START_MS packets are late rather than lost: what is DUE gets some time more."""
+MEND = 5 * MS
+"""In a quiet moment no smaller error than this is mended."""
 QUIET = 160
 """-46 dBFS: a block this quiet may be left out, or played twice, unheard."""
 MAX_PACKETS = 100
@@ -49,6 +58,7 @@ class PlayoutStats:
     concealed: int
     gaps: int
     underruns: int
+    stretches: int
     skips: int
     restarts: int
 
@@ -71,18 +81,21 @@ class PlayoutBuffer:
         self._dry_at: float | None = None
         """When there was nothing to play any more, until the next packet tells why."""
         self._pulled_at = 0.0
+        self._pulled_frames = 0
         self._steady: int | None = None
-        """The level without its saw: as the newest packet found it, less half that packet."""
+        """How long the last sample of the newest packet had to wait yet when it came: the level without its saw."""
         self._behind = 0
-        self._again: Pcm | None = None
-        """A quiet block that is played once more."""
+        self._pending = silence(0)
+        """Goes out before all else: a quiet block once more, or the last cycle of a voice."""
+        self._thin = 0
+        """Blocks in a row in which far too little was held."""
         self._whole = True
         """The sample played last was not concealed."""
         self._delay = DelayTarget()
         self._speed = SpeedControl()
         self._concealer = Concealer()
         self._received = self._late = self._duplicates = self._overflow = 0
-        self._concealed = self._gaps = self._underruns = self._skips = self._restarts = 0
+        self._concealed = self._gaps = self._underruns = self._stretches = self._skips = self._restarts = 0
 
     @property
     def target(self) -> int:
@@ -108,7 +121,7 @@ class PlayoutBuffer:
         """All counters, and the level now."""
         return PlayoutStats(
             self.level / MS, self._delay.ms, self._speed.ppm, self._received, self._late, self._duplicates,
-            self._overflow, self._concealed, self._gaps, self._underruns, self._skips, self._restarts,
+            self._overflow, self._concealed, self._gaps, self._underruns, self._stretches, self._skips, self._restarts,
         )  # fmt: skip
 
     def push(self, pts: int, pcm: Pcm, now: float) -> None:
@@ -131,7 +144,7 @@ class PlayoutBuffer:
         self._end = max(self._end, pts + len(pcm))
         if self._next is not None and not self._filling:
             since_pull = min(len(pcm), int(max(0.0, now - self._pulled_at) * RATE))
-            self._steady = pts + len(pcm) // 2 - self._next - since_pull
+            self._steady = pts + len(pcm) - self._next + self._pulled_frames - since_pull
         if len(self._packets) > MAX_PACKETS:
             del self._packets[min(self._packets)]
             self._overflow += 1
@@ -139,16 +152,20 @@ class PlayoutBuffer:
     def pull(self, frames: int, now: float) -> Pcm:
         """The next `frames` samples to play: sound, its continuation where something is missing, or silence."""
         self._delay.ease(now)
-        self._pulled_at = now
-        if (again := self._again) is not None and len(again) == frames:
-            self._again = None
-            return again
+        self._pulled_at, self._pulled_frames = now, frames
+        first, self._pending = self._pending[:frames], self._pending[frames:]
+        if len(first) == frames:
+            return first
+        block = self._pulled(frames - len(first), now)
+        return np.concatenate((first, block)) if len(first) else block
+
+    def _pulled(self, frames: int, now: float) -> Pcm:
         if self._filling and not self._filled(now):
             return self._concealer.missing(frames)
-        over = self.level - self.target
+        over = self.level + frames - self.target  # halfway between two packets
         if self._too_late(over, frames):
             return self._skip(frames)
-        steady = self.level if self._steady is None else self._steady
+        steady = self.level + frames if self._steady is None else self._steady
         taken = frames + self._speed.step(steady - self.target, frames)
         if self.level < taken or (over < -SHORT and self._ahead(taken) < taken):
             return self._dry(frames, now)
@@ -156,6 +173,7 @@ class PlayoutBuffer:
         if taken != frames:
             block = saturate(np.interp(np.linspace(0, taken - 1, frames), np.arange(taken), block))
         self._use_quiet(block)
+        self._stretch(over, frames)
         return block
 
     # What comes in
@@ -301,18 +319,32 @@ class PlayoutBuffer:
         return saturate(new)
 
     def _use_quiet(self, block: Pcm) -> None:
-        """Where nothing is to be heard, a block more or less corrects the level at once."""
-        error, frames = self._speed.error, len(block)
-        if 2 * abs(error) < 3 * frames or int(np.abs(block.astype(np.int32)).max()) > QUIET:
+        """Where nothing is to be heard, up to a block more or less corrects the level at once."""
+        error = int(self._speed.error)
+        if abs(error) < MEND or int(np.max(np.abs(block.astype(np.int32)))) > QUIET:
             return
+        shift = min(abs(error), len(block))
         if error < 0:
-            self._again = block
-            self._shifted(frames)
+            self._pending = block[:shift]
+            self._shifted(shift)
         else:
             assert self._next is not None
-            self._next = min(self._end, self._next + frames)
+            shift = min(shift, self._end - self._next)
+            self._next += shift
             self._forget_before(self._next)
-            self._shifted(-frames)
+            self._shifted(-shift)
+
+    def _stretch(self, over: int, frames: int) -> None:
+        """Plays the last cycle of the voice once more, while too little is held or a packet is due."""
+        self._thin = self._thin + 1 if over < -THIN else 0
+        thin = self._thin >= THIN_FOR and self._thin % STRETCH_EVERY == 0
+        due = self._delay.ms > START_MS and over < SPARE and self._ahead(DUE) < min(DUE, self.level)
+        if not (thin or due) or len(self._pending) or not self._whole or self.level < frames:
+            return
+        self._stretches += 1
+        self._pending = self._concealer.prolonged(frames)
+        if due:
+            self._shifted(len(self._pending))
 
     def _shifted(self, samples: int) -> None:
         self._speed.shifted(samples)

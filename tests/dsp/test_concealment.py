@@ -37,6 +37,22 @@ def test_a_voice_goes_on_in_its_pitch_without_a_click(hz: float) -> None:
     assert joint[-BLOCK - 2 :].max() < 1.5 * joint[: -BLOCK - 2].max()
 
 
+@pytest.mark.parametrize("hz", [90.0, 130.0, 210.0, 333.0])
+def test_whole_cycles_win_time_and_the_voice_goes_on_in_step(hz: float) -> None:
+    whole = voice(hz, HISTORY + 6 * BLOCK)
+    now = HISTORY + BLOCK
+    concealer = after(whole[:now])
+    more = concealer.prolonged(BLOCK)
+    assert len(more) * hz / RATE == pytest.approx(round(len(more) * hz / RATE), abs=0.1), "whole cycles"
+    going_on = concealer.sound(whole[now : now + 2 * BLOCK])
+    should = np.concatenate((whole[now - len(more) : now], whole[now : now + 2 * BLOCK])).astype(np.float64)
+    assert np.corrcoef(np.concatenate((more, going_on)), should)[0, 1] > 0.97
+    steps = np.abs(np.diff(np.concatenate((whole[:now], more, going_on)).astype(np.int32)))
+    assert steps[now - 2 :].max() < 1.5 * steps[: now - 2].max(), "no click where it is put in"
+    assert len(concealer.prolonged(1)) > RATE / 500, "one cycle at least"
+    assert len(concealer.prolonged(BLOCK)) >= len(more) // 2, "and more of them, with no sound between"
+
+
 def test_it_is_silent_after_a_while_and_fades_in_again() -> None:
     concealer = after(Tone(200, 0.5).block(HISTORY + BLOCK))
     gone = np.concatenate([concealer.missing(BLOCK) for _ in range(DIES_AFTER // BLOCK)])

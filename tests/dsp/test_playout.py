@@ -237,17 +237,14 @@ def test_ten_minutes_of_jitter_and_drift(
     mean_ms: float, gaps_at_most: int, target_ms: tuple[float, float], ppm: float
 ) -> None:
     """`EDGE_NODE_SEEDS=24 pytest tests/dsp/test_playout.py` is the long version."""
-    unlucky = 0
     for seed in range(1, SEEDS + 1):
         call = simulated(600, mean_ms, ppm, seed)
         stats = call.buffer.stats()
-        unlucky += len(call.gap_times_s) > gaps_at_most
-        assert len(call.gap_times_s) <= gaps_at_most + 1, (seed, call.gap_times_s)
+        assert len(call.gap_times_s) <= gaps_at_most, (seed, call.gap_times_s)
         assert stats.skips <= 1, seed
         assert target_ms[0] <= sum(call.targets_ms) / len(call.targets_ms) <= target_ms[1], seed
         assert call.longest_over_s(40) <= 2.0, seed
         assert stats.level_ms <= stats.target_ms + 40
-    assert unlucky <= SEEDS // 20, "chance may send more packets later than the largest target covers, but rarely"
 
 
 def test_delay_is_the_same_after_loss_has_stopped() -> None:
@@ -293,13 +290,33 @@ def test_a_delay_that_stays_is_cut_after_a_second() -> None:
     assert buffer.stats().level_ms < buffer.stats().target_ms + 30
 
 
+def test_a_voice_is_stretched_without_a_gap_when_much_more_is_to_be_held() -> None:
+    """Packets come less and less evenly while somebody speaks without a pause: same pitch, no click, no break."""
+    tone = Tone(200, 0.3).block(10 * RATE)
+    dice = random.Random(2)
+    rough = sorted(((n * 0.02 + (dice.random() * 0.06 if n > 150 else 0.0), n) for n in range(450)), reverse=True)
+    buffer, heard = PlayoutBuffer(), []
+    for step in range(850):
+        while rough and rough[-1][0] <= step / 100:
+            at, n = rough.pop()
+            buffer.push(n * PACKET, tone[n * PACKET : (n + 1) * PACKET], at)
+        heard.append(buffer.pull(BLOCK, step / 100))
+    stats = buffer.stats()
+    assert stats.stretches >= 5
+    assert stats.gaps <= 1, "the first packets of the rough time may be too late"
+    assert stats.target_ms > 100
+    assert stats.level_ms > 60
+    sound = np.concatenate(heard).astype(np.int32)
+    assert np.abs(np.diff(sound[RATE // 2 :])).max() < 900, "a sine of 200 Hz steps by 257 at most"
+
+
 def test_in_quiet_moments_the_level_is_mended_at_once() -> None:
     hush = np.full(PACKET, 20, np.int16)
     longer = [(n * 0.02 + (0.03 if n < 300 else 0.0), n) for n in range(1000)]
     buffer, _ = play(longer, 19.9, hush)
     assert buffer.stats().skips == 0
     assert buffer.stats().level_ms < buffer.stats().target_ms + 30
-    shorter = [(n * 0.02 + (0.035 if n >= 300 else 0.0), n) for n in range(1000)]
+    shorter = [(n * 0.02 + (0.015 if n >= 300 else 0.0), n) for n in range(1000)]
     buffer, heard = play(shorter, 19.9, hush)
     assert buffer.stats().gaps == 0
     assert buffer.stats().level_ms > buffer.stats().target_ms - 25
