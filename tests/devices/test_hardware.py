@@ -60,6 +60,62 @@ class BoardAudio(Table):
     source: dict[Literal["onboard_speaker", "onboard_microphone"], Text]
 
 
+class AboutBoard(Table):
+    id: Annotated[str, StringConstraints(pattern="^[a-z0-9-]+$")]
+    name: Text
+    model: list[Text] = []
+
+
+class Camera(Table):
+    buffers: Annotated[int, Field(ge=2, le=6)]
+    source: dict[Literal["buffers"], Text]
+
+
+class EncoderUnit(Table):
+    max_mb_per_s: Annotated[int, Field(gt=0)]
+    max_width_px: Annotated[int, Field(gt=0, multiple_of=16)]
+    max_height_px: Annotated[int, Field(gt=0, multiple_of=16)]
+    align_width_px: Literal[2, 16]
+    align_height_px: Literal[2, 16]
+    min_kbps: Annotated[int, Field(gt=0)]
+    max_kbps: Annotated[int, Field(gt=0)]
+    parallel: Annotated[int, Field(gt=0)]
+    source: dict[str, Text]
+
+
+class Encoder(Table):
+    hardware: EncoderUnit | None = None
+    software: EncoderUnit
+    main_cbr_hangs: bool = False
+
+
+class Decoder(Table):
+    hardware: list[Literal["h264", "hevc"]]
+    source: dict[Literal["hardware"], Text]
+
+
+class Heat(Table):
+    warm_c: Annotated[float, Field(ge=50, le=85)]
+    wifi_c: Annotated[float, Field(ge=50, le=85)] | None = None
+    source: dict[Literal["warm_c", "wifi_c"], Text]
+
+
+class Sending(Table):
+    max_kbps: Annotated[int, Field(gt=0)]
+    source: dict[Literal["max_kbps"], Text]
+
+
+class BoardProfile(Table):
+    board: AboutBoard
+    encoder: Encoder
+    decoder: Decoder
+    heat: Heat
+    sending: Sending
+    camera: Camera | None = None
+    pins: Pins | None = None
+    audio: BoardAudio | None = None
+
+
 class About(Table):
     id: Annotated[str, StringConstraints(pattern="^[a-z0-9-]+$")]
     name: Text
@@ -87,6 +143,16 @@ def table(path: Path, name: str) -> dict[str, object]:
     found = tomllib.loads(path.read_text())[name]
     assert isinstance(found, dict)
     return found
+
+
+@pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
+def test_a_board_s_profile_is_whole_and_says_where_from(path: Path) -> None:
+    profile = BoardProfile.model_validate(tomllib.loads(path.read_text()))
+    assert profile.board.id == path.stem
+    for unit in (profile.encoder.hardware, profile.encoder.software):
+        assert unit is None or set(unit.source) == set(EncoderUnit.model_fields) - {"source"}
+    is_pi = path.stem != "generic"
+    assert is_pi == bool(profile.board.model) == all((profile.camera, profile.pins, profile.audio))
 
 
 @pytest.mark.parametrize("path", [path for path in BOARDS if path.stem != "generic"], ids=lambda path: path.stem)
