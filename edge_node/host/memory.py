@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 M_ARENA_MAX = -8  # mallopt(3)
 ARENAS = 2
+PR_SET_THP_DISABLE = 41  # prctl(2)
 FIRST_S = 5.0
 EVERY_S = 300.0
 """A start, a measured encoder, a viewer that left: each leaves 10 to 30 MB of holes, which no later moment closes. How
@@ -17,10 +18,16 @@ long a start takes depends on the board: so it is tried after FIRST_S, then afte
 
 
 def keep_little() -> None:
-    """Before any thread is started, any library loaded: fewer heaps, no pool of threads for arithmetic on arrays."""
+    """Before any thread is started, any library loaded: fewer heaps, no pool of threads for arithmetic on arrays.
+
+    No huge pages either: where the kernel hands them out unasked (Debian's does), it fills the holes again that were
+    given back, 5 MB within half a minute.
+    """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if (mallopt := _glibc("mallopt")) is not None:
         mallopt(M_ARENA_MAX, ARENAS)
+    if (prctl := _glibc("prctl")) is not None:
+        prctl(PR_SET_THP_DISABLE, *(ctypes.c_ulong(value) for value in (1, 0, 0, 0)))
 
 
 def give_back() -> None:

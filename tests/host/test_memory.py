@@ -26,8 +26,18 @@ assert full - rss() > 20_000_000, (full, rss())
 """
 
 
-def test_holes_are_given_back() -> None:
-    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=False)
+HUGE = """
+from edge_node.host import memory
+memory.keep_little()
+with open("/proc/self/status") as status:
+    told = [line.split()[1] for line in status if line.startswith("THP_enabled:")]
+assert told in ([], ["0"]), told  # kernels without huge pages tell nothing
+"""
+
+
+@pytest.mark.parametrize("program", [HOLES, HUGE])
+def test_what_only_a_process_of_its_own_shows(program: str) -> None:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
