@@ -110,6 +110,7 @@ class LabWorld:
         self._started_at = 0.0
         self._restarted = False
         self.online = True
+        self.pace = 1.0
         self.calls = 0
         """Looks at the status for which a call is on."""
         self.starts: list[str | None] = []
@@ -151,7 +152,7 @@ class LabWorld:
         return self._time
 
     def sleep(self, seconds: float) -> None:
-        self._time += seconds
+        self._time += seconds * self.pace
 
 
 def running(slots: Slots) -> dict[str, Any] | None:
@@ -184,28 +185,41 @@ class Machine:
 
 
 def _die_at(step: int) -> None:
-    """SIGKILL to this process just before its step-th fsync(2): between two durable steps."""
-    sync = os.fsync
+    """SIGKILL to this process just before its step-th change of the disk, or wait for the disk."""
     left = step
 
-    def counted(handle: int) -> None:
-        nonlocal left
-        left -= 1
-        if left <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        sync(handle)
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **more: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **more)
 
-    os.fsync = counted  # type: ignore[assignment]
+        return call
+
+    for name in ("fsync", "replace", "symlink", "unlink"):
+        setattr(os, name, counted(getattr(os, name)))
 
 
 def main() -> None:
-    """`python -m tests.support.update_lab FOLDER TRUST BUNDLE STEP`: an apply that is killed; STEP 0: by others."""
+    """`python -m tests.support.update_lab FOLDER STEP apply TRUST BUNDLE`, or `… guard EARLY_FAILURES`,
+    `… settle online|offline`, `… rollback`: killed at that step; STEP 0: by others."""
     os.sync = lambda: None  # a kill, unlike a power cut, loses nothing that was written
-    folder, trust, bundle = (Path(word) for word in sys.argv[1:4])
-    if step := int(sys.argv[4]):
+    machine = Machine(Path(sys.argv[1]))
+    if step := int(sys.argv[2]):
         _die_at(step)
-    machine = Machine(folder)
-    machine.updater.apply(bundle, sorted(trust.glob("*.pem")), downgrade=True)
+    match sys.argv[3:]:
+        case ["apply", trust, bundle]:
+            machine.updater.apply(Path(bundle), sorted(Path(trust).glob("*.pem")), downgrade=True)
+        case ["guard", early_failures]:
+            machine.slots.guard(int(early_failures))
+        case ["settle", channel]:
+            machine.world.online = channel == "online"
+            machine.world.pace = 30.0
+            machine.updater.settle()
+        case ["rollback"]:
+            machine.updater.rollback()
 
 
 if __name__ == "__main__":

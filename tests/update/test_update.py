@@ -6,13 +6,9 @@ import ast
 import io
 import json
 import os
-import random
 import shutil
-import subprocess
 import sys
 import tarfile
-import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -41,7 +37,6 @@ from edge_node.update.slots import MAX_STARTS, this_python
 from tests.support.update_lab import Machine, Publisher
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = int(os.environ.get("EDGE_NODE_ROUNDS", "6"))
 
 
 def test_names_of_wheels_may_be_long(publisher: Publisher, tmp_path: Path) -> None:
@@ -380,53 +375,6 @@ def test_the_room_stands_on_the_standard_library() -> None:
                 own = name.startswith(("edge_node.update.", "edge_node.errors", "edge_node.durable"))
                 own = own or name == "edge_node.update"
                 assert own or name.split(".")[0] in sys.stdlib_module_names, f"{path.name} imports {name}"
-
-
-@pytest.mark.slow
-def test_sigkill_at_any_point_leaves_a_working_slot(first: Path, tmp_path: Path, publisher: Publisher) -> None:
-    """EDGE_NODE_ROUNDS=200 for the whole of it: apply is killed at a random moment, or between two of its durable
-    steps, then the machine starts again."""
-    folder = tmp_path / "machine"
-    shutil.copytree(first, folder, symlinks=True)
-    machine = Machine(folder)
-    bundles = {version: publisher.bundle(version) for version in ("1.0.0", "1.1.0", "1.2.0")}
-    bundles["1.3.0"] = publisher.bundle("1.3.0", status="sys.exit(1)")
-    lots = random.Random(20261121)
-    whole_s = _apply(folder, publisher, bundles["1.1.0"])
-    seen: Counter[str] = Counter()
-    for number in range(ROUNDS):
-        before = machine.version
-        target = lots.choice([version for version in bundles if version != before])
-        if number % 2:
-            _apply(folder, publisher, bundles[target], step=lots.randint(1, 30))
-        else:
-            _apply(folder, publisher, bundles[target], lots.uniform(0.0, 1.2 * whole_s))
-        for start in range(lots.randint(1, 3)):  # power comes back, perhaps to be cut again
-            machine.slots.guard()
-            on_trial = machine.slots.pending() is not None
-            assert on_trial or machine.version in ("1.0.0", "1.1.0", "1.2.0"), f"round {number}, start {start}"
-        machine.updater.settle()
-        assert machine.version in ("1.0.0", "1.1.0", "1.2.0"), f"round {number}: {target} over {before}"
-        assert machine.settings.read_text() == "1"
-        seen["kept" if machine.version == before else "changed"] += 1
-    print(f"{ROUNDS} rounds: {dict(seen)}")
-
-
-def _apply(folder: Path, publisher: Publisher, bundle: Path, kill_after_s: float | None = None, step: int = 0) -> float:
-    """Applies in a process of its own, killed with all it started after so many seconds, or before a step of its own;
-    returns how long it took."""
-    words = [str(folder), str(publisher.trust), str(bundle), str(step)]
-    command = [sys.executable, "-m", "tests.support.update_lab", *words]
-    begun = time.monotonic()
-    process = subprocess.Popen(
-        command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        process.wait(kill_after_s if kill_after_s is not None else 120)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        process.wait()
-    return time.monotonic() - begun
 
 
 def test_settings_are_checked_with_the_unit_s_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
