@@ -316,7 +316,7 @@ def test_in_quiet_moments_the_level_is_mended_at_once() -> None:
     buffer, _ = play(longer, 19.9, hush)
     assert buffer.stats().skips == 0
     assert buffer.stats().level_ms < buffer.stats().target_ms + 30
-    shorter = [(n * 0.02 + (0.015 if n >= 300 else 0.0), n) for n in range(1000)]
+    shorter = [(n * 0.02 + (0.018 if n >= 600 else 0.0), n) for n in range(1000)]
     buffer, heard = play(shorter, 19.9, hush)
     assert buffer.stats().gaps == 0
     assert buffer.stats().level_ms > buffer.stats().target_ms - 25
