@@ -1,4 +1,4 @@
-"""Whether the camera sees by day or by night, judged by how bright its pictures are."""
+"""Whether the camera sees by day or by night."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 LONGEST_HOLD_S = 1800.0
+NIGHT_BELOW_LUX, DAY_ABOVE_LUX = 5.0, 20.0
+"""Late dusk, and a well-lit street at night: what libcamera estimates of a scene; not yet run on hardware."""
 SMOOTH = 0.2
 """Weight of a new reading: a passing headlight is no morning."""
 
@@ -17,9 +19,9 @@ class Light(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DaylightRule:
-    """Mean luma, 0 to 255: below `night_below` it is night, above `day_above` it is day, in between it stays.
+    """Below `night_below` it is night, above `day_above` it is day, in between it stays.
 
-    It has to be so for `settle_s`.
+    Of mean luma, 0 to 255, unless stated otherwise. It has to be so for `settle_s`.
     """
 
     night_below: float = 40.0
@@ -42,9 +44,9 @@ class Daylight:
         self._hold_s = rule.settle_s
         self.light = Light.DAY
 
-    def see(self, luma: float, now: float) -> Light | None:
+    def see(self, reading: float, now: float) -> Light | None:
         """A reading at `now` (seconds); the new light when it has changed."""
-        self._smooth = luma if self._smooth is None else self._smooth + SMOOTH * (luma - self._smooth)
+        self._smooth = reading if self._smooth is None else self._smooth + SMOOTH * (reading - self._smooth)
         by_day = self.light is Light.DAY
         other = self._smooth < self._rule.night_below if by_day else self._smooth > self._rule.day_above
         if not other:

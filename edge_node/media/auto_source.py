@@ -69,6 +69,7 @@ class AutoSource:
         self._make = make
         self._look = look
         self._inner: VideoSource | None = None
+        self._on_lux: Callable[[float], None] | None = None
         self._decoders_before = 0
 
     @property
@@ -93,6 +94,10 @@ class AutoSource:
         if tell is not None:
             tell(controls)
 
+    def watch_light(self, on_lux: Callable[[float], None]) -> None:
+        """Handed on to whatever source is found that tells it."""
+        self._on_lux = on_lux
+
     @property
     def decoders_opened(self) -> int:
         """Decoders opened by all sources found so far."""
@@ -105,6 +110,9 @@ class AutoSource:
         if choice.kind == "none":
             raise DeviceMissing("this machine has no camera: connect one, or set video.source")
         self._inner = self._make(choice)
+        watch = getattr(self._inner, "watch_light", None)
+        if watch is not None and self._on_lux is not None:
+            watch(self._on_lux)
         log.info("camera found: %s %s", choice.kind, choice.device or "")
         await self._inner.run(sink)
 

@@ -31,6 +31,7 @@ CID_MPEG_VIDEO_BITRATE = 0x009909CF
 # Without a way to ask, a keyframe comes this often; with one, only as a safety.
 IPERIOD_S, IPERIOD_ASKED_S = 2, 10
 IDLE_S = 0.5
+LUX_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class CameraSource:
         self._demand: Demand | None = None
         self._camera: Any = None
         self._controls: dict[str, Any] = {}
+        self._on_lux: Callable[[float], None] | None = None
 
     @property
     def demand(self) -> Demand | None:
@@ -105,6 +107,13 @@ class CameraSource:
         camera = self._camera
         if camera is not None:
             camera.set_controls(dict(controls))
+
+    def watch_light(self, on_lux: Callable[[float], None]) -> None:
+        """While the board encodes, `on_lux(illuminance as libcamera estimates it)` about once in LUX_EVERY_S.
+
+        In picamera2's thread, from the next run() on.
+        """
+        self._on_lux = on_lux
 
     async def run(self, sink: VideoSink) -> None:
         """Delivers until cancelled."""
@@ -157,6 +166,8 @@ class CameraSource:
         encoder = make_encoder(library.encoder, self._plan)
         if hasattr(encoder, "force_key_frame"):
             self._demand = EncoderDemand(encoder, self._plan)
+        if self._on_lux is not None:
+            camera.post_callback = LuxReader(self._on_lux, self._clock)
         camera.start_recording(encoder, _make_output(library.output, sink, self._clock))
         try:
             while not stop.wait(IDLE_S):
@@ -173,6 +184,24 @@ class CameraSource:
                 sink.picture(av.VideoFrame.from_ndarray(pixels, "yuv420p"), captured_at)
         finally:
             camera.stop()
+
+
+class LuxReader:
+    """picamera2's post_callback: looks at the metadata of a picture now and then, at none of its pixels."""
+
+    def __init__(self, on_lux: Callable[[float], None], clock: Clock) -> None:
+        self._on_lux = on_lux
+        self._clock = clock
+        self._due = float("-inf")
+
+    def __call__(self, request: Any) -> None:
+        now = self._clock.monotonic()
+        if now < self._due:
+            return
+        self._due = now + LUX_EVERY_S
+        lux = request.get_metadata().get("Lux")
+        if isinstance(lux, int | float):
+            self._on_lux(float(lux))
 
 
 class EncoderDemand:

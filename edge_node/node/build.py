@@ -310,13 +310,18 @@ def _plan_parts(planner: Planner, video: VideoPublication, devices: Devices, clo
 def _light_keeper(settings: Settings, devices: Devices, clock: Clock, outputs: NodeOutputs) -> LightKeeper:
     day = settings.daylight
     led = day.led
-    return LightKeeper(
+    keeper = LightKeeper(
         DaylightRule(day.night_below_luma, day.day_above_luma, day.settle_s),
         clock,
         {Light.DAY: day.day_controls, Light.NIGHT: day.night_controls},
         getattr(devices.camera, "set_controls", None),
         (lambda night: outputs.light(led, night)) if led is not None else lambda night: None,
+        DaylightRule(day.night_below_lux, day.day_above_lux, day.settle_s),
     )
+    watch_light = getattr(devices.camera, "watch_light", None)
+    if watch_light is not None:  # a camera whose board encodes shows nobody here its pictures
+        watch_light(keeper.lux)
+    return keeper
 
 
 def _vp8_plan(planner: Planner, running: Plan) -> Plan | None:

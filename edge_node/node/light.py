@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 class LightKeeper:
     """Takes readings of brightness, sets controls and an output when the light has changed; made on the event loop.
 
-    `set_controls` is None for a camera without controls; `switch(night)` moves an output, such as an infrared lamp.
+    `rule` is for the brightness of pictures, `lux_rule` for lux(). `set_controls` is None for a camera without
+    controls; `switch(night)` moves an output, such as an infrared lamp.
     """
 
     def __init__(
@@ -26,8 +27,9 @@ class LightKeeper:
         controls: Mapping[Light, Mapping[str, Any]],
         set_controls: Callable[[Mapping[str, Any]], None] | None,
         switch: Callable[[bool], None] = lambda night: None,
+        lux_rule: DaylightRule | None = None,
     ) -> None:
-        self._daylight = Daylight(rule)
+        self._by_luma, self._by_lux = Daylight(rule), Daylight(lux_rule or rule)
         self._clock = clock
         self._controls = controls
         self._set_controls = set_controls
@@ -52,17 +54,24 @@ class LightKeeper:
 
     def luma(self, mean: float) -> None:
         """A reading, 0 to 255; from any thread."""
+        self._later(self._by_luma, mean, "brightness {:.0f} of 255")
+
+    def lux(self, lux: float) -> None:
+        """A reading of a camera that tells no pictures but how light it is; from any thread."""
+        self._later(self._by_lux, lux, "{:.1f} lux")
+
+    def _later(self, daylight: Daylight, reading: float, words: str) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._see, mean)
+            self._loop.call_soon_threadsafe(self._see, daylight, reading, words)
         except RuntimeError:  # the loop is closed: nobody is left to look
             return
 
-    def _see(self, mean: float) -> None:
+    def _see(self, daylight: Daylight, reading: float, words: str) -> None:
         if self._sensed is not None:
             return
-        light = self._daylight.see(mean, self._clock.monotonic())
+        light = daylight.see(reading, self._clock.monotonic())
         if light is not None:
-            self._change(light, f"brightness {mean:.0f} of 255")
+            self._change(light, words.format(reading))
 
     def _change(self, light: Light, why: str) -> None:
         self.light = light

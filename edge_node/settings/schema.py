@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from edge_node.encode_plan.daylight import DAY_ABOVE_LUX, NIGHT_BELOW_LUX
 from edge_node.protocol.secrets import MASK, scrub
 from edge_node.settings import checks
 from edge_node.settings.identity import default_node_id
@@ -302,11 +303,13 @@ class ClipSettings(Section):
 
 
 class DaylightSettings(Section):
-    """`[daylight]`: the camera by day and by night, for pictures that come raw."""
+    """`[daylight]`: the camera by day and by night; by lux where the board encodes, else by the pictures."""
 
     enabled: bool = False
     night_below_luma: Annotated[float, Field(ge=0, le=255)] = Field(default=40, description="mean brightness, 0 to 255")
     day_above_luma: Annotated[float, Field(ge=0, le=255)] = 110
+    night_below_lux: Annotated[float, Field(ge=0)] = Field(default=NIGHT_BELOW_LUX, description="camera modules: scene")
+    day_above_lux: Annotated[float, Field(ge=0)] = DAY_ABOVE_LUX
     settle_s: Annotated[float, Field(ge=1, le=3600)] = 30
     led: Identifier | None = Field(default=None, description="an output that is on at night: IR cut filter, lamp")
     day_controls: dict[str, Scalar] = Field(default_factory=dict, description="picamera2 controls by day")
@@ -318,6 +321,9 @@ class DaylightSettings(Section):
         if self.day_above_luma <= self.night_below_luma:
             reason = f"is not above night_below_luma: write {min(255, self.night_below_luma + 70):g}"
             problems.append(Problem("daylight.day_above_luma", reason))
+        if self.day_above_lux <= self.night_below_lux:
+            reason = f"is not above night_below_lux: write {4 * self.night_below_lux + 1:g}"
+            problems.append(Problem("daylight.day_above_lux", reason))
         return Problems.check(self, problems)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,21 +86,30 @@ async def test_it_looks_each_time_it_runs() -> None:
     assert made == [Choice("v4l2", "/dev/video2")]
 
 
-async def test_another_plan_reaches_a_source_that_takes_it() -> None:
+async def test_another_plan_and_who_watches_the_light_reach_a_source_that_takes_them() -> None:
     told: list[Plan] = []
+    seen: list[float] = []
 
     class Camera(StubSource):
+        on_lux: Callable[[float], None] | None = None
+
         def set_plan(self, plan: Plan) -> None:
             told.append(plan)
+
+        def watch_light(self, on_lux: Callable[[float], None]) -> None:
+            self.on_lux = on_lux
 
     plan = Plan(640, 480, 30, 1000, 50, "v4l2m2m", "3.1")
     for made in (StubSource("v4l2"), Camera("camera")):
         source = AutoSource(lambda _, made=made: made, lambda: USB)  # type: ignore[misc]
         source.set_plan(plan)
+        source.watch_light(seen.append)
         async with running(source.run(CollectingSink())):
             await eventually(lambda source=source: source.label != "auto")  # type: ignore[misc]
             source.set_plan(plan)
-    assert told == [plan]
+        if isinstance(made, Camera) and made.on_lux is not None:
+            made.on_lux(4.0)
+    assert (told, seen) == ([plan], [4.0])
 
 
 async def test_decoders_of_all_its_sources_are_counted() -> None:

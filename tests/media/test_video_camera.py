@@ -14,8 +14,9 @@ import pytest
 from edge_node.aio.clock import SystemClock
 from edge_node.encode_plan.plan import Plan
 from edge_node.errors import DeviceMissing, SourceLost
-from edge_node.media.camera_source import IPERIOD_ASKED_S, IPERIOD_S, CameraSource, EncoderDemand, Library
+from edge_node.media.camera_source import IPERIOD_ASKED_S, IPERIOD_S, CameraSource, EncoderDemand, Library, LuxReader
 from edge_node.ports import VideoSource
+from tests.support.clock import ManualClock
 from tests.support.fake_picamera2 import UNITS, FakeModule
 from tests.support.video_sink import CollectingSink, running
 from tests.support.waiting import eventually
@@ -171,3 +172,30 @@ async def test_controls_are_set_at_once_and_again_when_the_camera_is_opened_anew
     async with running(kept.run(sink)):
         await eventually(lambda: sink.count)
         assert module.controls == {"AnalogueGain": 8.0}
+
+
+async def test_coded_pictures_come_with_the_light_of_the_scene() -> None:
+    module = FakeModule()
+    source = CameraSource(PLAN, SystemClock(), library=module.library)
+    seen: list[float] = []
+    source.watch_light(seen.append)
+    module.metadata["Lux"] = 3
+    async with running(source.run(CollectingSink())):
+        await eventually(lambda: seen)
+    assert seen[0] == 3.0
+
+
+def test_the_light_is_looked_at_once_a_second_and_may_be_missing() -> None:
+    class Request:
+        looked = 0
+
+        def get_metadata(self) -> dict[str, object]:
+            self.looked += 1
+            return {} if self.looked == 1 else {"Lux": 12.5}
+
+    clock, request, seen = ManualClock(), Request(), list[float]()
+    reader = LuxReader(seen.append, clock)
+    for _ in range(60):
+        reader(request)
+        clock.advance(1 / 30)
+    assert (request.looked, seen) == (2, [12.5])

@@ -34,6 +34,19 @@ async def test_night_and_day_set_the_controls_and_move_the_output() -> None:
     assert controls == [{"AnalogueGain": 8.0}, {"AeEnable": True}] and lamp == [True, False]
 
 
+async def test_lux_has_limits_of_its_own() -> None:
+    clock = ManualClock()
+    lamp: list[bool] = []
+    keeper = LightKeeper(DaylightRule(), clock, CONTROLS, None, lamp.append, DaylightRule(5, 20))
+    for lux, is_night in ((30.0, False), (2.0, True), (10.0, True), (50.0, False)):
+        for _ in range(90):
+            clock.advance(1)
+            keeper.lux(lux)
+            await asyncio.sleep(0)
+        assert (keeper.light is Light.NIGHT) == is_night
+    assert lamp == [True, False]
+
+
 async def test_a_camera_without_controls_or_one_that_refuses(caplog: pytest.LogCaptureFixture) -> None:
     clock = ManualClock()
 

@@ -78,6 +78,7 @@ async def test_it_gets_dark_and_the_camera_and_the_lamp_know() -> None:
     [
         ({"daylight": {"led": "lamp"}}, "daylight.led"),
         ({"daylight": {"night_below_luma": 100, "day_above_luma": 90}}, "above"),
+        ({"daylight": {"night_below_lux": 100, "day_above_lux": 90}}, "night_below_lux"),
         ({"video": {"overlay": "{nam}"}}, "did you mean"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ class FakeModule:
         self.open = 0
         self.plugged = True
         self.unplugged_at_start = False
+        self.metadata: dict[str, Any] = {"ExposureTime": 33_000, "AnalogueGain": 1.0, "Lux": 400.0}
 
     def library(self, *, askable: bool = True) -> Library:
         """The classes, bound to this module; an old picamera2 cannot be asked for keyframes."""
@@ -57,7 +59,12 @@ class FakeCamera:
         self._module = module
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self.post_callback: Callable[[Any], None] | None = None
         module.open += 1
+
+    def get_metadata(self) -> dict[str, Any]:
+        """Of the request that post_callback gets."""
+        return dict(self._module.metadata)
 
     def create_video_configuration(self, **configuration: Any) -> dict[str, Any]:
         return configuration
@@ -77,6 +84,8 @@ class FakeCamera:
             index = 0
             while not self._stop.wait(1 / 60):
                 if self._module.plugged:
+                    if self.post_callback is not None:
+                        self.post_callback(self)
                     unit = UNITS[index % len(UNITS)]
                     output.outputframe(unit.data, unit.keyframe, index * 33_333, packet=None, audio=False)
                     index += 1
