@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 Heard = Callable[[Pcm | None, Pcm | None], None]
 """heard(captured, played): both of BLOCK_FRAMES, None for the direction that the stream does not have."""
 Pull = Callable[[int], Pcm]
-DEVICE_STEPS_S = (LATENCY_S, 0.06, 0.1, 0.16)
+DEVICE_STEPS_S = (LATENCY_S, 0.03, 0.06, 0.1, 0.16)
 """Latencies asked of the card; the next larger one after more than two xruns within ten seconds."""
 DEVICE_CALM_S = 300.0
 """So long without an xrun makes the next smaller one worth a try; twice as long after each step up."""

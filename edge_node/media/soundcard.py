@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 Direction = Literal["input", "output", "duplex"]
 WORKER = (sys.executable, "-m", "edge_node.media.sound_worker")
-LATENCY_S = 0.03
-"""Asked of PortAudio explicitly: three blocks, as it needs two to go on; a card that loses sound then gets more."""
+LATENCY_S = 0.02
+"""Asked of PortAudio explicitly: two blocks, to which it adds one; a card that loses sound then gets more."""
 OPEN_S = 15.0
 """A slow board that is busy starting needs more than 5 s to start Python and to probe all ALSA devices."""
 STALL_S = 1.5

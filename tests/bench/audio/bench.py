@@ -34,6 +34,7 @@ from tests.support.pulse import PulseLab, why_not
 KEY = "pk_dev_test"
 UP_S = 30.0
 METER_TRIES = 3
+BLOCK_MS = 1000.0 * BLOCK_FRAMES / SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +77,40 @@ async def delay(report: Report, sizes: Sizes) -> None:
         report.reasons.append(f"delay: {reason}")
         return
     with _lab() as lab:
-        path = await _heard(lab, "mic", sizes.measure_s)
-        if not path:
-            report.reasons.append("delay: the measuring path itself heard nothing")
-            return
-        path_ms = median(path)
-        report.add("measuring path", path_ms, "ms", "already taken off the delays")
+        card_ms = await _card_alone(report, sizes, lab)
         for sdk in _sdks(sizes):
-            await _delay_of(report, sizes, lab, sdk, path_ms)
+            await _delay_of(report, sizes, lab, sdk, card_ms)
 
 
 def _sdks(sizes: Sizes) -> tuple[str, ...]:
     return ("ours", "official") if sizes.stock else ("ours",)
 
 
-async def _delay_of(report: Report, sizes: Sizes, lab: PulseLab, sdk: str, path_ms: float) -> None:
+async def _card_alone(report: Report, sizes: Sizes, lab: PulseLab) -> float | None:
+    """What the sound card takes of the delay, both ways: nothing but the card between microphone and speaker."""
+    words = ("--sdk", "none", "--card-ms", str(sizes.card_ms))
+    async with Child.module("tests.bench.audio.rig", *words, env=lab.env) as rig:
+        await rig.event(lambda e: e["event"] == "track", timeout_s=UP_S)
+        await asyncio.sleep(sizes.settle_s)
+        path = await _heard(lab, "mic", sizes.measure_s)
+        found = await _heard(lab, "tapout", sizes.measure_s)
+        stats = _inside(rig)
+    if not path or not found:
+        report.reasons.append(f"delay: the measuring path or the card alone was not heard; {_shown(stats)}")
+        return None
+    card_ms = median(found) - median(path)
+    report.add("card alone", card_ms, "ms", f"microphone straight to speaker; {_shown(stats)}")
+    return card_ms
+
+
+async def _delay_of(report: Report, sizes: Sizes, lab: PulseLab, sdk: str, card_ms: float | None) -> None:
     async with running_hub() as hub, running_link(hub) as link:
         words = ("--sdk", sdk, "--url", link.url, "--key", KEY, "--card-ms", str(sizes.card_ms))
         async with Child.module("tests.bench.audio.rig", *words, env=lab.env) as rig:
             await rig.event(lambda e: e["event"] == "track", timeout_s=UP_S)
             await asyncio.sleep(sizes.settle_s)
+            # The meter's own way into the microphone's device and out of it, while the product uses that device, too.
+            path = await _heard(lab, "mic", sizes.measure_s)
             cpu, began = cpu_s(rig.pid), time.monotonic()
             before = await _heard(lab, "tapout", sizes.measure_s)
             inside = [_inside(rig)]
@@ -106,23 +121,45 @@ async def _delay_of(report: Report, sizes: Sizes, lab: PulseLab, sdk: str, path_
             await asyncio.sleep(sizes.settle_s)
             after = await _heard(lab, "tapout", sizes.measure_s)
             inside.append(_inside(rig))
+    if not path:
+        report.reasons.append(f"{sdk}: delay: the measuring path itself heard nothing")
+        return
+    path_ms = median(path)
+    report.add(f"{sdk}: measuring path", path_ms, "ms", "into the device and out of it; taken off the delays")
     chirps = int(sizes.measure_s)
     for name, found, stats in (("delay", before, inside[0]), ("delay after loss", after, inside[1])):
         if found:
+            net_ms = median(found) - path_ms
             note = (
                 f"median of {len(found)}/{chirps} chirps; {min(found) - path_ms:.0f} to {max(found) - path_ms:.0f} ms"
             )
-            report.add(f"{sdk}: {name}", median(found) - path_ms, "ms", f"{note}; {stats}")
+            report.add(f"{sdk}: {name}", net_ms, "ms", f"{note}; {_shown(stats)}{_parts(sdk, net_ms, card_ms, stats)}")
         else:
-            report.reasons.append(f"{sdk}: {name}: no chirp was heard; {stats}")
+            report.reasons.append(f"{sdk}: {name}: no chirp was heard; {_shown(stats)}")
     report.add(f"{sdk}: both ends", percent, "% of a CPU", "microphone, talker, listener, speaker")
 
 
-def _inside(rig: Child) -> str:
+def _inside(rig: Child) -> dict[str, Any]:
     """What the rig said of itself last."""
-    stats = next((e for e in reversed(rig.events) if e["event"] == "stats"), {})
-    held, card, xruns = stats.get("playout_ms"), stats.get("card_ms"), stats.get("xruns")
-    return f"held {_ms(held)}, card in {_ms(card and card[0])}, out {_ms(card and card[1])}, {xruns} xruns"
+    return next((e for e in reversed(rig.events) if e["event"] == "stats"), {})
+
+
+def _shown(stats: dict[str, Any]) -> str:
+    card = stats.get("card_ms") or (None, None)
+    shown = f"card says {_ms(card[0])} in, {_ms(card[1])} out, {stats.get('xruns')} xruns"
+    if "held_ms" in stats:
+        shown += f"; held {_ms(stats['held_ms'])}, target {_ms(stats['target_ms'])}"
+    return shown
+
+
+def _parts(sdk: str, net_ms: float, card_ms: float | None, stats: dict[str, Any]) -> str:
+    """Where the delay comes from: what is held when the speaker asks is one block less when it got it."""
+    held_ms = stats.get("held_ms")
+    if sdk != "ours" or card_ms is None or held_ms is None:
+        return ""
+    parts = {"card": card_ms, "framing": 1000.0 * PACKET_FRAMES / SAMPLE_RATE, "playout": held_ms - BLOCK_MS}
+    told = " + ".join(f"{name} {ms:.0f}" for name, ms in parts.items())
+    return f" = {told} + rest {net_ms - sum(parts.values()):.0f} ms"
 
 
 def _ms(value: float | None) -> str:

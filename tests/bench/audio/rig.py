@@ -1,4 +1,4 @@
-"""`python -m tests.bench.audio.rig`: microphone → peer → peer → speaker, with our SDK or with the official one."""
+"""`python -m tests.bench.audio.rig`: microphone → peer → peer → speaker, with our SDK, the official one, or nothing."""
 
 from __future__ import annotations
 
@@ -89,19 +89,87 @@ class PlainPlayer:
             return np.array([self._samples.popleft() for _ in range(frames)], np.int16)
 
 
-async def run(sdk: str, url: str, key: str, card_ms: float) -> None:
-    """Until standard input ends. `card_ms`: the latency asked of the sound card; 0 is the product's own choice."""
+class Straight:
+    """The microphone's newest block to the speaker: what the sound card alone takes."""
+
+    def __init__(self) -> None:
+        self._newest: Pcm | None = None
+
+    def block(self, pcm: Pcm) -> None:
+        self._newest = pcm
+
+    def pull(self, frames: int) -> Pcm:
+        pcm, self._newest = self._newest, None
+        return silence(frames) if pcm is None else pcm
+
+
+class Watched:
+    """A playback, and how much it held whenever the speaker asked, in the last seconds."""
+
+    def __init__(self, playback: Playback) -> None:
+        self._playback = playback
+        self._held: deque[float] = deque(maxlen=500)
+
+    def pull(self, frames: int) -> Pcm:
+        held = self._playback.playout_ms
+        if held is not None:
+            self._held.append(held)
+        return self._playback.pull(frames)
+
+    @property
+    def held_ms(self) -> float | None:
+        return float(np.mean(self._held)) if self._held else None
+
+    @property
+    def target_ms(self) -> float | None:
+        return max((stats.target_ms for _, stats in self._playback.stats()), default=None)
+
+
+async def straight(card_ms: float) -> None:
+    """Until standard input ends: no network, no coding."""
+    _ask_for(card_ms)
+    pair, between = SoundPair("mic", "speaker"), Straight()
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(TELL_S)
+            if pair.speaker.latency_ms is not None:
+                say("track")
+            say("stats", **_card(pair))
+
+    tasks = [
+        asyncio.ensure_future(job)
+        for job in (pair.microphone.run(between.block), pair.speaker.run(between.pull), tell())
+    ]
+    await asyncio.to_thread(sys.stdin.read)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+def _ask_for(card_ms: float) -> None:
     if card_ms:
         sound_stream.DEVICE_STEPS_S = (card_ms / 1000, *sound_stream.DEVICE_STEPS_S[1:])
+
+
+def _card(pair: SoundPair) -> dict[str, Any]:
+    card = (pair.microphone.latency_ms, pair.speaker.latency_ms)
+    return {"card_ms": card, "xruns": pair.microphone.xruns + pair.speaker.xruns}
+
+
+async def run(sdk: str, url: str, key: str, card_ms: float) -> None:
+    """Until standard input ends. `card_ms`: the latency asked of the sound card; 0 is the product's own choice."""
+    _ask_for(card_ms)
     pair = SoundPair("mic", "speaker")
     clock = SystemClock()
     work: list[Any] = []
     publication, playback, player = AudioPublication(clock), Playback(clock), PlainPlayer()
+    watched = Watched(playback)
     if sdk == "ours":
         import edge_node as module
 
         outgoing: Any = publication.track
-        sink, pull = publication.block, playback.pull
+        sink, pull = publication.block, watched.pull
         work.append(publication.run())
     else:
         import metered_realtime as module  # type: ignore[no-redef]
@@ -124,9 +192,8 @@ async def run(sdk: str, url: str, key: str, card_ms: float) -> None:
     async def tell() -> None:
         while True:
             await asyncio.sleep(TELL_S)
-            held = playback.playout_ms if sdk == "ours" else player.held_ms
-            card = (pair.microphone.latency_ms, pair.speaker.latency_ms)
-            say("stats", playout_ms=held, card_ms=card, xruns=pair.microphone.xruns + pair.speaker.xruns)
+            held = watched.held_ms if sdk == "ours" else player.held_ms
+            say("stats", held_ms=held, target_ms=watched.target_ms, **_card(pair))
 
     work += [pair.microphone.run(sink), pair.speaker.run(pull), tell()]
     tasks |= {asyncio.ensure_future(job) for job in work}
@@ -144,12 +211,15 @@ async def run(sdk: str, url: str, key: str, card_ms: float) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sdk", choices=("ours", "official"), required=True)
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--key", required=True)
+    parser.add_argument("--sdk", choices=("ours", "official", "none"), required=True)
+    parser.add_argument("--url", default="")
+    parser.add_argument("--key", default="")
     parser.add_argument("--card-ms", type=float, default=0.0)
     args = parser.parse_args()
-    asyncio.run(run(args.sdk, args.url, args.key, args.card_ms))
+    if args.sdk == "none":
+        asyncio.run(straight(args.card_ms))
+    else:
+        asyncio.run(run(args.sdk, args.url, args.key, args.card_ms))
     return 0
 
 
