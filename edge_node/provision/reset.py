@@ -16,6 +16,7 @@ SECRETS = (
     "etc/edge-node/*.toml*",
     "etc/edge-node/*.key",
     "var/lib/edge-node/*",
+    "opt/edge-node/slots/*/*settings.toml*",
     "opt/edge-node/state/post-mortem/*",
     "run/edge-node/*",
 )

@@ -17,10 +17,10 @@ CANARY = "canary-in-the-box"
 @pytest.fixture
 def device(tmp_path: Path) -> Path:
     for name in (
-        "etc/credstore/edge-node.api_key", "etc/edge-node/edge-node.toml", "etc/edge-node/edge-node.toml.newer",
+        "etc/credstore/edge-node.api_key", "etc/edge-node/edge-node.toml", "etc/edge-node/edge-node.toml.set-aside",
         "var/lib/edge-node/identity.key", "var/lib/edge-node/clips/door.mp4", "var/lib/edge-node/hub/keys.json",
         "etc/NetworkManager/system-connections/home.nmconnection", "var/lib/cloud/instances/x/user-data.txt",
-        "opt/edge-node/slots/a/slot.json", "etc/edge-node/trust/ours.pem", "etc/hostname",
+        "opt/edge-node/slots/a/settings.toml", "opt/edge-node/slots/a/slot.json", "etc/edge-node/trust/ours.pem", "etc/hostname",
     ):  # fmt: skip
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def kept(device: Path) -> set[str]:
 
 def test_keys_settings_recordings_and_networks_go(device: Path) -> None:
     said: list[Sequence[str]] = []
-    assert room.reset(device, run=said.append) == 8
+    assert room.reset(device, run=said.append) == 9
     assert kept(device) == {"opt/edge-node/slots/a/slot.json", "etc/edge-node/trust/ours.pem", "etc/hostname"}
     assert said[0][:2] == ["systemctl", "stop"] and ["journalctl", "--vacuum-time=1s"] in said
     assert room.reset(device, run=said.append) == 0
