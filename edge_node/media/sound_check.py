@@ -42,6 +42,9 @@ class _Listening(EchoControl):
         self.pairs.append((captured, played))
         return super().together(captured, played)
 
+    def to_play(self, block: Pcm) -> Pcm:
+        return block  # a chirp that is turned down would tell nothing
+
     def apart(self, captured: Pcm, played: Pcm) -> Pcm:
         self.pairs.append((captured, played))
         return super().apart(captured, played)

@@ -34,6 +34,8 @@ class Echo(Protocol):
 
     def played(self, played: Pcm) -> None: ...
 
+    def to_play(self, block: Pcm) -> Pcm: ...
+
 
 class SoundPair:
     """Opens one duplex stream while both halves run, and one stream for each where that is refused.
@@ -119,13 +121,18 @@ class SoundPair:
         try:
             await stream.run(
                 heard,
-                output.pull if output is not None else _no_pull,
+                _no_pull if output is None else output.pull if self._echo is None else self._softened(output.pull),
                 lambda opened: self.opened(direction, opened),
             )
         except (DeviceMissing, RetryLater) as err:
             self._ended(direction, err)
         except Exception as err:  # a bug in a sink: its owner is told
             self._fail(err, *(("input", "output") if direction == "duplex" else (direction,)))
+
+    def _softened(self, pull: Pull) -> Pull:
+        echo = self._echo
+        assert echo is not None
+        return lambda frames: echo.to_play(pull(frames))
 
     def _ended(self, direction: Direction, err: Exception) -> None:
         was_alive = direction in self._alive

@@ -127,6 +127,10 @@ class EchoControl:
         self._total.feed(captured, cleaned, played, self._delay.ms or self._hint_ms or 0.0)
         return cleaned
 
+    def to_play(self, block: Pcm) -> Pcm:
+        """What is to be played instead of a block; turned down while whoever is at the microphone has the turn."""
+        return self._gate.play(block, self._label == "half-duplex")
+
     def _use(self, canceller: EchoCanceller | None) -> None:
         if canceller is not None:
             canceller.set_delay(self._delay.ms or self._hint_ms or 0.0)
