@@ -24,7 +24,8 @@ READY_S = 30.0
 class Contender:
     """Something that publishes: `kind` is one of publisher.KINDS or `janus`; `viewers` are the numbers to measure at.
 
-    `settle_s` passes before a measurement.
+    A smaller number after a larger one: viewers leave. `settle_s` passes before a measurement, `begin_s` before the
+    first one.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Contender:
     viewers: tuple[int, ...]
     stock_sender: bool = False
     settle_s: float = 1.0
+    begin_s: float = 0.0
     turn: tuple[str, str, str] | None = None
 
 
@@ -64,6 +66,10 @@ class ChildPublishing:
 
     async def answer(self, index: int, sdp: str) -> None:
         await ask(self._child, "connected", do="answer", id=index, sdp=sdp)
+
+    async def drop(self, index: int) -> None:
+        """Ends this viewer's connection."""
+        await ask(self._child, "dropped", do="drop", id=index)
 
     async def path_kbps(self) -> list[int]:
         """What each viewer estimates its path to carry; 0 before the first estimate."""
@@ -118,11 +124,12 @@ class Results:
         self.windows.setdefault((name, viewers), []).append(measured)
 
 
-async def connect(publishing: Publishing, crowd: Child) -> None:
-    """One more viewer."""
+async def connect(publishing: Publishing, crowd: Child) -> int:
+    """One more viewer; its number."""
     index, sdp = await publishing.offer()
     answer = await ask(crowd, "sdp", do="view", sdp=sdp)
     await publishing.answer(index, answer["sdp"])
+    return index
 
 
 async def measure(publishing: Publishing, crowd: Child, seconds: float) -> Measured:
@@ -142,17 +149,26 @@ async def measure(publishing: Publishing, crowd: Child, seconds: float) -> Measu
     )
 
 
+async def _leave(publishing: Publishing, crowd: Child, gone: Sequence[int], left: int) -> None:
+    assert isinstance(publishing, ChildPublishing), "only ours and the official SDK's let viewers go"
+    await ask(crowd, "kept", do="keep", count=left)
+    for index in gone:
+        await publishing.drop(index)
+
+
 async def one_turn(contender: Contender, clip: Path, url: str, seconds: float, results: Results) -> None:
     """A fresh publisher with fresh viewers, measured at each number of viewers."""
     async with AsyncExitStack() as stack:
         crowd = await stack.enter_async_context(Child.module("tests.bench.media.crowd", env=dict(os.environ)))
         publishing = await stack.enter_async_context(publisher(contender, clip, url))
-        connected = 0
-        for viewers in contender.viewers:
-            while connected < viewers:
-                await connect(publishing, crowd)
-                connected += 1
-            await asyncio.sleep(contender.settle_s)
+        connected: list[int] = []
+        for number, viewers in enumerate(contender.viewers):
+            while len(connected) < viewers:
+                connected.append(await connect(publishing, crowd))
+            if len(connected) > viewers:
+                await _leave(publishing, crowd, connected[viewers:], viewers)
+                del connected[viewers:]
+            await asyncio.sleep(contender.settle_s + (0 if number else contender.begin_s))
             results.add(contender.name, viewers, await measure(publishing, crowd, seconds))
 
 

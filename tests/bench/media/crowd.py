@@ -4,7 +4,7 @@ With KBPS they say once a second that their paths carry that much.
 
 Commands on standard input, one JSON object per line: `{"do": "view", "sdp"}` is answered with `{"sdp"}`, `{"do":
 "counts"}` with the Counts of each viewer, which begin anew, `{"do": "storm", "seconds"}` with `{"plis"}`: the first
-viewer asks for keyframes STORM_HZ times a second.
+viewer asks for keyframes STORM_HZ times a second. `{"do": "keep", "count"}`: the viewers beyond so many leave.
 """
 
 from __future__ import annotations
@@ -117,6 +117,10 @@ async def main() -> None:
             print(json.dumps({"sdp": await viewer.answer(command["sdp"])}), flush=True)
             if len(sys.argv) > 1:
                 work.append(loop.create_task(viewer.estimate(int(sys.argv[1]))))
+        elif command["do"] == "keep":
+            gone, viewers = viewers[command["count"] :], viewers[: command["count"]]
+            await asyncio.gather(*(viewer.pc.close() for viewer in gone))
+            print(json.dumps({"kept": len(viewers)}), flush=True)
         elif command["do"] == "storm":
             print(json.dumps({"plis": await viewers[0].storm(command["seconds"])}), flush=True)
         else:

@@ -115,12 +115,13 @@ class Connections(Protocol):
 
     async def offer(self) -> str: ...
     async def answer(self, index: int, sdp: str) -> None: ...
+    async def drop(self, index: int) -> None: ...
     def counts(self) -> dict[str, Any]: ...
     async def close(self) -> None: ...
 
 
 class OfficialConnections:
-    """As metered_realtime does it: a MediaRelay without a buffer, and an encoder for each viewer."""
+    """The official SDK's pipeline without its signalling: a MediaRelay without a buffer, an encoder for each viewer."""
 
     def __init__(self, track: MediaStreamTrack) -> None:
         self._track = track
@@ -138,6 +139,9 @@ class OfficialConnections:
         pc = self._all[index]
         await pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type="answer"))
         await eventually(lambda: pc.connectionState == "connected", 20)
+
+    async def drop(self, index: int) -> None:
+        await self._all[index].close()
 
     def counts(self) -> dict[str, Any]:
         return {}
@@ -166,6 +170,9 @@ class OurConnections:
         await link.apply_answer(sdp)
         outlet.negotiated()
         await eventually(lambda: link.pc.connectionState == "connected", 20)
+
+    async def drop(self, index: int) -> None:
+        await self._all[index][0].close()
 
     def counts(self) -> dict[str, Any]:
         """What each viewer's path is said to carry, in kbit/s."""
@@ -266,6 +273,9 @@ async def serve(connections: Connections) -> None:
         elif command["do"] == "answer":
             await connections.answer(command["id"], command["sdp"])
             say(connected=command["id"])
+        elif command["do"] == "drop":
+            await connections.drop(command["id"])
+            say(dropped=command["id"])
         else:
             say(**connections.counts())
     pipe.close()
