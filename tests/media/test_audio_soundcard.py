@@ -140,7 +140,7 @@ class Stream:
 
 
 def test_a_stream_that_lags_is_started_anew_until_it_stops() -> None:
-    callback = Callback("input")
+    callback = Callback("input", 0.02)
     stream = Stream(callback, lags=2)
     run(stream, callback)
     assert stream.done == ["start", "abort", "start", "abort", "start"]
