@@ -44,7 +44,7 @@ MAX_RATE = 192_000
 """A record must fit into PIPE_BUF, 4096 bytes on Linux: writes up to that size are whole or not at all (pipe(7))."""
 PR_SET_PDEATHSIG = 1
 BACKLOG_S = 0.01
-"""What may wait beyond the latency asked for: with 60 ms, 36 to 46 ms wait in a healthy stream (ALSA's pulse plugin)."""
+"""What may wait beyond the latency asked for: with 60 ms, 36 to 46 ms wait in a healthy stream (ALSA's plugin)."""
 INVALID_RATE = -9997  # paInvalidSampleRate, portaudio.h
 
 
