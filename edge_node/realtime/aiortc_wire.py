@@ -159,6 +159,13 @@ def route_of(pair: Any) -> Route:
     return Datagrams(sock, None, channel)
 
 
+def interface_of(pair: Any) -> str:
+    """The address of the interface that packets leave by; a relayed pair's own address is the relay's."""
+    inner = getattr(pair.protocol.transport, "_TurnTransport__inner_protocol", None)
+    bound = None if inner is None else inner.transport.get_extra_info("sockname")
+    return str((bound or pair.local_addr)[0])
+
+
 def _socket_of(transport: Any) -> socket.socket | None:
     """asyncio shows its sockets without sendmsg."""
     found = getattr(transport.get_extra_info("socket"), "_sock", None)
@@ -189,7 +196,7 @@ class Wire:
             self._dtls, self._pair, self._session = dtls, pair, dtls._tx_srtp
             self._srtp = self._session._srtp[0]
             self.route = route_of(pair)
-            self.pacer = self.sheet.pacer(pair.local_addr[0])
+            self.pacer = self.sheet.pacer(interface_of(pair))
         elif isinstance(self.route, Relayed):
             self.route = route_of(pair)  # its channel may be bound by now
         return True

@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from edge_node.realtime import aiortc_wire
-from edge_node.realtime.aiortc_wire import STREAM_BUFFER_BYTES, Datagrams, Foreign, Relayed, Wire, route_of, sheet
+from edge_node.realtime.aiortc_wire import (
+    STREAM_BUFFER_BYTES,
+    Datagrams,
+    Foreign,
+    Relayed,
+    Wire,
+    interface_of,
+    route_of,
+    sheet,
+)
 
 PACKETS = memoryview(b"aaaaa" + b"bbbbb" + b"ccc")
 PEER = ("192.0.2.1", 5000)
@@ -160,3 +169,14 @@ async def test_a_transport_that_is_not_connected_is_no_way() -> None:
     assert not wire.is_open(SimpleNamespace(_state=State.CONNECTING))
     nowhere = SimpleNamespace(_connection=SimpleNamespace(_nominated={}))
     assert not wire.is_open(SimpleNamespace(_state=State.CONNECTED, transport=nowhere))
+
+
+def test_a_relayed_path_shares_the_pacer_of_the_interface_it_leaves_by() -> None:
+    names = {"sockname": ("192.0.2.7", 40_000)}
+    inner = SimpleNamespace(transport=SimpleNamespace(get_extra_info=names.get))
+    turn = SimpleNamespace(_TurnTransport__inner_protocol=inner)
+    relayed = SimpleNamespace(protocol=SimpleNamespace(transport=turn), local_addr=("203.0.113.9", 50_000))
+    direct = SimpleNamespace(protocol=SimpleNamespace(transport=object()), local_addr=("192.0.2.7", 50_001))
+    assert interface_of(relayed) == interface_of(direct) == "192.0.2.7"
+    names.clear()  # a transport that is closed already
+    assert interface_of(relayed) == "203.0.113.9"
