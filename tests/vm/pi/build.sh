@@ -47,16 +47,19 @@ if [ ! -e "$base" ]; then
     mv "$work/base.tar" "$base"
 fi
 
+# Of what the package, the bundle, the disk are made from.
+made_of=$(find pyproject.toml edge_node hardware provisioning systemd tests/vm/pi/build.sh tests/vm/pi/guest \
+    -type f ! -path '*/__pycache__/*' -exec sha256sum {} + | sort | cat - <(echo "$base") | sha256sum)
+if [ "$made_of" = "$(cat "$pi/made-of" 2>/dev/null)" ]; then
+    echo "$pi"
+    exit 0
+fi
+
 say "packing the release"
 bash provisioning/package.sh --out "$pi/release" --arch x86_64 --python 3.13 >&2
 bash provisioning/image/lgpio.sh amd64 "$cache/wheels" >&2
 release=("$pi/release/"edge-node_*_all.deb "$pi/release/"edge-node-*-x86_64-cp313.tar)
 wheel=$(ls "$cache/wheels/"lgpio-*_x86_64.whl)
-made_of=$(sha256sum <<<"$base"; sha256sum "${release[@]}" "$wheel" "$here/build.sh" "$here"/guest/* | sha256sum)
-if [ "$made_of" = "$(cat "$pi/made-of" 2>/dev/null)" ]; then
-    echo "$pi"
-    exit 0
-fi
 
 say "installing the release, without a network"
 rm -f "$pi/made-of"
@@ -69,6 +72,9 @@ cp "${release[1]}" "$root/var/cache/edge-node/"
 install -m 0644 "$here"/guest/{agent.py,hardware.sh} "$root/opt/virtual-pi/"
 install -m 0644 "$here"/guest/virtual-pi{,-agent}.service "$root/etc/systemd/system/"
 install -m 0644 -D "$here/guest/edge-node.conf" "$root/etc/systemd/system/edge-node.service.d/virtual-pi.conf"
+for unit in edge-node edge-node-firstboot; do
+    install -m 0644 -D "$here/guest/patient.conf" "$root/etc/systemd/system/$unit.service.d/patient.conf"
+done
 printf '[Match]\nType=ether\n[Network]\nDHCP=ipv4\n' >"$root/etc/systemd/network/10-ether.network"
 echo virtual-pi >"$root/etc/hostname"
 printf '127.0.0.1 localhost virtual-pi\n' >"$root/etc/hosts"
@@ -89,14 +95,22 @@ unshare --net --mount --pid --fork chroot "$root" /usr/bin/env -i PATH=/usr/sbin
 
 say "making the disk"
 modules=$(echo "$root"/usr/lib/modules/*)
+# Unpacked here, as an emulated machine takes seconds for it.
+for module in gpio-sim vivid snd-aloop virtio_net virtio_console virtio-rng i6300esb; do
+    chroot "$root" modprobe --set-version "${modules##*/}" --show-depends "$module"
+done | awk -v root="$root" '$1 == "insmod" && $2 ~ /xz$/ { print root $2 }' | sort -u | xargs xz -d
+chroot "$root" depmod "${modules##*/}"
 cp "$modules/vmlinuz" "$pi/vmlinuz"
 small=$work/initrd
 mkdir -p "$small/bin" "$small/modules"
 cp "$(command -v busybox)" "$small/bin/busybox"
 install -m 0755 "$here/guest/init" "$small/init"
 for module in virtio_blk crc16 mbcache crc32c jbd2 ext4; do
-    file=$(find "$modules/kernel" -name "$module.ko.xz")
-    [ -z "$file" ] || xz -dc "$file" >"$small/modules/$module.ko"
+    file=$(find "$modules/kernel" -name "$module.ko*")
+    case $file in
+        *.xz) xz -dc "$file" >"$small/modules/$module.ko" ;;
+        *.ko) cp "$file" "$small/modules/" ;;
+    esac
 done
 (cd "$small" && find . | cpio --quiet -o -H newc | gzip -1) >"$pi/initrd.gz"
 mke2fs -q -t ext4 -L virtual-pi -d "$root" "$work/disk.ext4" 3G

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import uuid
 from collections.abc import Callable
@@ -11,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from aiortc.mediastreams import MediaStreamError
 
 from edge_node.hub.server import Hub
 from edge_node.realtime.events import Data, PeerLeft
 from edge_node.realtime.peer import MeteredPeer
-from tests.support.peers import RATE, Tone, Watcher, peer_of, strongest
+from tests.support.peers import RATE, Tone, Watcher, hears, peer_of, strongest
 from tests.support.waiting import eventually
 from tests.vm.pi.machine import HOST, Machine
 
@@ -121,6 +123,30 @@ class Resident:
         assert self.node is not None
         await self.peer.send_to(self.node, {"type": type, **fields})
 
+    async def track(self, kind: str, timeout_s: float = MEDIA_S) -> Any:
+        """The node's newest track of a kind: a connection that did not get on is replaced, and its tracks end."""
+
+        def live() -> list[Any]:
+            return [t.track for t in self.watcher.tracks if t.track.kind == kind and t.track.readyState == "live"]
+
+        await eventually(lambda: bool(live()), timeout_s)
+        return live()[-1]
+
+    async def hears(self, hz: float, timeout_s: float = MEDIA_S) -> None:
+        """Waits until the node's sound carries this tone."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                with contextlib.suppress(MediaStreamError):
+                    await hears(await self.track("audio"), hz, timeout_s)
+                    return
+
+    async def sees(self, count: int, timeout_s: float = MEDIA_S) -> tuple[list[npt.NDArray[np.uint8]], float]:
+        """The luma of the node's next pictures, all of one track; how many came per second."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                with contextlib.suppress(MediaStreamError):
+                    return await pictures(await self.track("video"), count, timeout_s)
+
     @property
     def node(self) -> str | None:
         """The node's peer id, while it is here."""
@@ -128,7 +154,7 @@ class Resident:
         return here[-1] if here else None
 
 
-async def pictures(track: Any, count: int, timeout_s: float = MEDIA_S) -> tuple[list[npt.NDArray[np.uint8]], float]:
+async def pictures(track: Any, count: int, timeout_s: float) -> tuple[list[npt.NDArray[np.uint8]], float]:
     """The luma of the next pictures of a received track; how many came per second."""
     seen = []
     loop = asyncio.get_running_loop()
@@ -143,11 +169,8 @@ async def pictures(track: Any, count: int, timeout_s: float = MEDIA_S) -> tuple[
 
 async def heard_at_the_door(machine: Machine) -> float:
     """The strongest frequency that the node plays in two seconds; 0 for silence."""
-    text = await machine.shell(
-        "timeout 60 arecord -q -D plughw:1,1 -t raw -f S16_LE -c 1 -r 48000 -d 2 | python3 -c "
-        "'import base64, sys; print(base64.b64encode(sys.stdin.buffer.read()).decode())'",
-        timeout_s=90,
-    )
+    recording = "timeout 60 arecord -q -D plughw:1,1 -t raw -f S16_LE -c 1 -r 48000 -d 2 --buffer-time=1000000"
+    text = await machine.shell(f"{recording} /run/heard.raw 2>/run/said; base64 /run/heard.raw", timeout_s=90)
     return strongest(np.frombuffer(base64.b64decode(text), np.int16)[: 2 * RATE].astype(np.float64))
 
 

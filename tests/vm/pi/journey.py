@@ -17,10 +17,9 @@ from edge_node.provision.formats import SETTINGS
 from edge_node.realtime.client import SignallingClient
 from edge_node.realtime.events import Message
 from tests.support.hub_client import running_hub
-from tests.support.peers import hears
 from tests.support.waiting import eventually
 from tests.vm.pi import house
-from tests.vm.pi.house import BUTTON, LED, LIT, MEDIA_S, RELAY, UNIT, Resident, online, pictures
+from tests.vm.pi.house import BUTTON, LED, LIT, MEDIA_S, RELAY, UNIT, Resident, online
 from tests.vm.pi.machine import Machine, boot_card
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
@@ -97,8 +96,7 @@ async def test_03_the_button_rings(machine: Machine, resident: Resident) -> None
 
 
 async def test_04_the_camera_is_seen(resident: Resident, record_property: Callable[[str, object], None]) -> None:
-    track = await resident.watcher.track("video", timeout_s=MEDIA_S)
-    seen, fps = await pictures(track, PICTURES)
+    seen, fps = await resident.sees(PICTURES)
     record_property("pictures_per_s", round(fps, 1))
     print(f"\n{fps:.1f} pictures per second of {house.WIDTH_PX}x{house.HEIGHT_PX} at {house.FPS}")
     assert {picture.shape for picture in seen} == {(house.HEIGHT_PX, house.WIDTH_PX)}
@@ -113,7 +111,7 @@ async def test_05_answered_and_heard_both_ways(machine: Machine, resident: Resid
     await resident.says("call.answer", call=ring["call"])
     active = await resident.message(lambda m: m["type"] == "call.state" and m["state"] == "active")
     assert active["reason"] == "answered"
-    await hears(await resident.watcher.track("audio", timeout_s=MEDIA_S), house.MIC_HZ, MEDIA_S)
+    await resident.hears(house.MIC_HZ)
     for _ in range(10):
         if abs(heard := await house.heard_at_the_door(machine)) and abs(heard - house.VOICE_HZ) < 10:
             break
@@ -137,7 +135,7 @@ async def test_07_hung_up(machine: Machine, resident: Resident) -> None:
     assert (await house.status(machine))["call"]["state"] == "idle"
 
 
-async def test_08_telemetry(hub: Hub, machine: Machine, record_property: Callable[[str, object], None]) -> None:
+async def test_08_telemetry(hub: Hub, resident: Resident, record_property: Callable[[str, object], None]) -> None:
     samples: list[dict[str, object]] = []
     async with SignallingClient(api_key=hub.dev_key, url=hub.url) as client:
         client.on(Message, lambda event: samples.append(event.data))
@@ -146,6 +144,7 @@ async def test_08_telemetry(hub: Hub, machine: Machine, record_property: Callabl
     sample = json.loads(json.dumps(samples[-1]))
     assert (sample["node"], sample["video"]["source"], sample["service"]["degraded"]) == ("front-door", "v4l2", [])
     record_property("rss_mb", sample["service"]["rss_mb"])
+    record_property("connections", sum(track.track.kind == "video" for track in resident.watcher.tracks))
     print(f"\nresident memory with a viewer {sample['service']['rss_mb']} MB")
 
 

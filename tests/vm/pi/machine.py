@@ -70,7 +70,10 @@ class Machine:
         words += " -netdev user,id=n0 -device virtio-net-pci,netdev=n0,romfile=,id=nic -device virtio-serial-pci"
         command = words.split()
         command += ["-kernel", str(self._cache / "vmlinuz"), "-initrd", str(self._cache / "initrd.gz")]
-        command += ["-append", "console=ttyS0 root=/dev/vda rw quiet panic=-1 mitigations=off net.ifnames=0"]
+        command += [
+            "-append",
+            "console=ttyS0 root=/dev/vda rw quiet panic=-1 mitigations=off net.ifnames=0 tsc=reliable",
+        ]
         command += ["-drive", f"file={disk},if=virtio,format=qcow2"]
         if self._card is not None:
             command += ["-drive", f"file={self._card},if=virtio,format=raw"]

@@ -13,8 +13,8 @@ bank=$config/gpio-sim/pi/bank0
 mkdir -p "$bank"
 echo 54 >"$bank/num_lines"
 echo pinctrl-bcm2711 >"$bank/label"
-for line in $(seq 0 53); do
-    mkdir "$bank/line$line"
+mkdir "$bank"/line{0..53}
+for line in {0..53}; do
     echo "GPIO$line" >"$bank/line$line/name"
 done
 echo 1 >"$config/gpio-sim/pi/live"
