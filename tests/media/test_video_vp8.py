@@ -38,8 +38,9 @@ async def publication(source: VideoSource | None = None) -> AsyncIterator[VideoP
 
 
 @asynccontextmanager
-async def playing(published: VideoPublication, coded: bool) -> AsyncIterator[None]:
-    """Pictures in real time, raw or as H.264."""
+async def playing(published: VideoPublication, coded: bool) -> AsyncIterator[list[float]]:
+    """Pictures in real time, raw or as H.264; gives the times of those that were given so far."""
+    given: list[float] = []
 
     async def play() -> None:
         began, frames = asyncio.get_running_loop().time(), painted(30)
@@ -53,10 +54,11 @@ async def playing(published: VideoPublication, coded: bool) -> AsyncIterator[Non
             else:
                 published.picture(frames[number % 30], now)
             number += 1
+            given.append(now)
 
     task = asyncio.create_task(play())
     try:
-        yield
+        yield given
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -148,12 +150,12 @@ async def test_the_source_may_change_under_its_vp8_viewers() -> None:
 
 
 async def test_outside_a_call_no_vp8_flows() -> None:
-    async with publication() as published, playing(published, coded=False):
+    async with publication() as published, playing(published, coded=False) as given:
         view = vp8_view(published)
         await take(view, 3)
         published.set_active(False)
-        encodes = published.stats().encodes
-        await asyncio.sleep(0.1)
+        encodes, before = published.stats().encodes, len(given)
+        await eventually(lambda: len(given) >= before + 5)
         assert published.stats().encodes <= encodes + 1  # the one under way
         published.set_active(True)
         assert (await take(view, 1))[0].is_keyframe
