@@ -106,7 +106,15 @@ def _delay_frames(captured: Pcm, at: int) -> float | None:
     best = int(np.argmax(strength))
     if strength[best] < SURE * np.sqrt(np.mean(strength**2)) or not strength[best]:
         return None
-    return float(best)
+    return best + _summit(strength, best)
+
+
+def _summit(strength: Samples, best: int) -> float:
+    """Where the top of a parabola through the largest value and its neighbours is, in samples from it."""
+    if not 0 < best < len(strength) - 1:
+        return 0.0
+    before, at, after = strength[best - 1 : best + 2]
+    return float(0.5 * (before - after) / (before - 2.0 * at + after))
 
 
 def _correlation(sound: Pcm, pattern: Pcm) -> Samples:

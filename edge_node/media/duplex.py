@@ -131,17 +131,22 @@ class Speaker(SpeakerView):
     ) -> None:
         """`playback_tap(bytes)` gets all that the device plays, silence included, at sample_rate, 10 ms at a time.
 
-        It is called by the thread of the sound card: it must not wait.
+        It has a thread of its own: the sound waits for nobody. One that is more than a second late loses the oldest.
         """
         super().__init__(Fed(sample_rate))
-        tap = None if playback_tap is None else Tapped(playback_tap, sample_rate)
-        self._pair = SoundPair(speaker=device or "default", tap=tap, worker=worker)
+        self._tap = None if playback_tap is None else Tapped(playback_tap, sample_rate)
+        self._pair = SoundPair(speaker=device or "default", tap=self._tap, worker=worker)
         self._kept = _Kept()
 
     @property
     def xruns(self) -> int:
         """How often the device had nothing to play in time."""
         return self._pair.speaker.xruns
+
+    @property
+    def tap_dropped(self) -> int:
+        """Blocks that the playback tap was too slow for."""
+        return 0 if self._tap is None else self._tap.dropped
 
     async def __aenter__(self) -> Self:
         """Waits until the device plays. Raises DeviceMissing or DeviceLost."""
@@ -150,6 +155,8 @@ class Speaker(SpeakerView):
 
     async def __aexit__(self, *exc: object) -> None:
         await self._kept.close()
+        if self._tap is not None:
+            await self._tap.close()
         self._fed.clear()
 
 
@@ -179,8 +186,8 @@ class DuplexAudio:
             raise ValueError("mono_io must be True: voices are mono here, and so are echo cancellers")
         names = device if isinstance(device, tuple) else (device or "default", device or "default")
         self._echo = EchoControl(echo_cancel)
-        tap = None if playback_tap is None else Tapped(playback_tap, sample_rate)
-        self._pair = SoundPair(*names, echo=self._echo, tap=tap, worker=worker)
+        self._tap = None if playback_tap is None else Tapped(playback_tap, sample_rate)
+        self._pair = SoundPair(*names, echo=self._echo, tap=self._tap, worker=worker)
         self._chunks = Chunks(sample_rate, chunk_ms, queue_maxsize)
         self._fed = Fed(sample_rate)
         self._kept = (_Kept(), _Kept())
@@ -206,6 +213,11 @@ class DuplexAudio:
     def xruns(self) -> int:
         """How often sound was lost at either device."""
         return self._pair.microphone.xruns + self._pair.speaker.xruns
+
+    @property
+    def tap_dropped(self) -> int:
+        """As Speaker.tap_dropped."""
+        return 0 if self._tap is None else self._tap.dropped
 
     def mic_chunks(self) -> AsyncIterator[bytes]:
         """Chunks of chunk_ms from the microphone, the oldest dropped when nobody fetches them."""
@@ -240,6 +252,8 @@ class DuplexAudio:
     async def _close(self) -> None:
         for kept in self._kept:
             await kept.close()
+        if self._tap is not None:
+            await self._tap.close()
         self._chunks.close()
 
 

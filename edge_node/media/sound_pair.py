@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from edge_node.aio.tasks import TaskGroup, cancel_and_wait
@@ -21,6 +23,8 @@ SETTLE_S = 0.03
 REJOIN_S = 5.0
 """After a refusal both together are tried again so much later, then after twice as long each time: it is heard."""
 MAX_REJOIN_S = 3600.0
+HELD_UP_S = 0.5
+"""What a busy machine does to a thread is shorter than this, usually."""
 
 
 class Echo(Protocol):
@@ -52,7 +56,10 @@ class SoundPair:
         tap: Sink | None = None,
         worker: Sequence[str] = WORKER,
     ) -> None:
-        """`tap` gets each block as it is played, silence included, from the stream's thread; it must not wait."""
+        """`tap` gets each block as it is played, silence included, from the stream's thread; it must not wait.
+
+        Whoever does keep the thread waiting is named once, and counted (`held_up`).
+        """
         self._names = {"input": (microphone,), "output": (speaker,), "duplex": (microphone, speaker)}
         self._echo = echo
         self._tap = tap
@@ -68,6 +75,8 @@ class SoundPair:
         """Whether another try to open both together makes sense: something has come or gone since the last."""
         self._rejoin_s = REJOIN_S
         self._rejoin: asyncio.TimerHandle | None = None
+        self.held_up = 0
+        """Calls from the streams' threads that took longer than HELD_UP_S."""
         self._turn = asyncio.Lock()
         self._tasks = TaskGroup("sound")
         self.microphone = PairMicrophone(self, microphone)
@@ -179,13 +188,25 @@ class SoundPair:
     def route(self, direction: Direction, sink: Sink | None, captured: Pcm | None, played: Pcm | None) -> None:
         """Takes a stream's pair of blocks where they belong; from the stream's thread."""
         if played is not None and self._tap is not None:
-            self._tap(played)
+            with self._watched("the playback tap"):
+                self._tap(played)
         if self._echo is not None and captured is not None:
             captured = self._echo.captured(captured) if played is None else self._echo.together(captured, played)
         elif self._echo is not None and played is not None:
             self._echo.played(played)
         if captured is not None and sink is not None:
-            sink(captured)
+            with self._watched("whoever gets the microphone's sound"):
+                sink(captured)
+
+    @contextmanager
+    def _watched(self, who: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        took_s = time.monotonic() - began
+        if took_s > HELD_UP_S:
+            if not self.held_up:
+                log.error("%s held the sound up for %.1f s: it must not wait; sound is lost meanwhile", who, took_s)
+            self.held_up += 1
 
     def opened(self, direction: Direction, opened: Opened) -> None:
         """A stream begins, or begins anew with a larger buffer; from its thread."""

@@ -20,6 +20,10 @@ BYTES_PER_SAMPLE = 2
 MAX_FED_S = 60.0
 """A voice service gives a whole answer at once; more than a minute of it is a mistake."""
 Tap = Callable[[bytes], object]
+MAX_TAPPED = 100
+"""Blocks of 10 ms that wait for a tap."""
+TAP_THREAD = "playback tap"
+TAP_ENDS_S = 0.5
 
 
 class Chunks:
@@ -115,17 +119,60 @@ class Fed:
 
 
 class Tapped:
-    """Gives a tap what is played, at its own rate."""
+    """Gives a tap what is played, at its own rate, from a thread of its own: a tap may be slow, hang or raise.
+
+    Bounded: of what waits the oldest goes first.
+    """
 
     def __init__(self, tap: Tap, rate: int) -> None:
         self._tap = tap
         self._resampler = Resampler(SAMPLE_RATE, rate)
+        self._waiting: deque[bytes] = deque(maxlen=MAX_TAPPED)
+        self._more = threading.Condition()
+        self._thread: threading.Thread | None = None
         self.errors = 0
+        self.dropped = 0
+        """Blocks that the tap was too slow for."""
+
+    async def close(self) -> None:
+        """What waits is given to the tap; one that hangs is left behind."""
+        thread = self._thread
+        with self._more:
+            self._thread = None
+            self._more.notify()
+        if thread is None:
+            return
+        await asyncio.to_thread(thread.join, TAP_ENDS_S)
+        if thread.is_alive():
+            log.error("the playback tap does not return: its thread is left behind")
 
     def __call__(self, pcm: Pcm) -> None:
-        try:
-            self._tap(self._resampler.push(pcm).tobytes())
-        except Exception as err:  # somebody else's code must not end the sound
-            if not self.errors:
-                log.error("the playback tap failed, the sound goes on: %s", err, exc_info=err)
-            self.errors += 1
+        """The next block, from the sound card's thread; never waits."""
+        block = self._resampler.push(pcm).tobytes()
+        with self._more:
+            full = len(self._waiting) == MAX_TAPPED
+            if full and not self.dropped:
+                log.error(
+                    "the playback tap is %d blocks of 10 ms late: it loses the oldest, the sound goes on", MAX_TAPPED
+                )
+            self.dropped += full
+            self._waiting.append(block)
+            self._more.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=TAP_THREAD, daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        me = threading.current_thread()
+        while True:
+            with self._more:
+                self._more.wait_for(lambda: self._waiting or self._thread is not me)
+                if not self._waiting:
+                    return
+                block = self._waiting.popleft()
+            try:
+                self._tap(block)
+            except Exception as err:  # somebody else's code must not end the sound
+                if not self.errors:
+                    log.error("the playback tap failed, the sound goes on: %s", err, exc_info=err)
+                self.errors += 1

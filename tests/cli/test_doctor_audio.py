@@ -15,6 +15,7 @@ from edge_node.dsp.sound_check import Heard
 from edge_node.host.findings import Level
 from edge_node.media import sound_check
 from edge_node.media.sound_check import Checked, check_sound
+from tests.support.pulse import pulse_lab
 
 WELL: dict[str, Any] = {
     "noise_dbfs": -60.0,
@@ -97,6 +98,23 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     assert told["measured"]["heard"]["delay_ms"] == 120.0
     assert {finding["level"] for finding in told["findings"]} == {"ok"}
     assert asked == [("a", "b"), ("default", "USB")]
+
+
+@pytest.mark.pulse
+def test_on_virtual_devices_with_a_loop(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The microphone hears what the speaker plays, unchanged, some 100 ms later; nothing is between but the daemon."""
+    with pulse_lab() as lab:
+        for name, value in lab.env.items():
+            monkeypatch.setenv(name, value)
+        lab.loop_speaker_into_mic()
+        assert main(["doctor", "--audio", "--json", "--microphone", "mic", "--speaker", "speaker"]) == 0
+    measured = json.loads(capsys.readouterr().out)["measured"]
+    heard = measured["heard"]
+    assert measured["together"] and not heard["dead"]
+    assert 20.0 < heard["delay_ms"] < 500.0
+    assert heard["loss_db"] == pytest.approx(0.0, abs=1.0)
+    assert heard["noise_dbfs"] < -80.0 and heard["clipped_percent"] == 0.0
+    assert measured["echo_cancel"] in {"livekit", "half-duplex"}, "half-duplex where a busy machine lost sound"
 
 
 @pytest.mark.pulse

@@ -171,6 +171,15 @@ def test_nobody_breaks_in_before_the_echo_is_known() -> None:
     assert steady(gate, 10_000, 3000, LEARNT_MS / 1000) == 0
 
 
+def test_who_has_the_turn_keeps_it_while_the_other_side_is_silent() -> None:
+    gate = HalfDuplex()
+    steady(gate, 500, 3000, 2.0)
+    steady(gate, 10_000, 3000, 0.5)
+    assert steady(gate, 10_000, 0, 1.0) == 100
+    assert not gate.closed
+    assert steady(gate, 10, 0, 1.0) < 100
+
+
 def test_an_echo_that_has_become_louder_is_learnt_again() -> None:
     gate = HalfDuplex()
     assert steady(gate, 500, 3000, 2.0) == 0

@@ -32,11 +32,19 @@ def test_delay_level_and_noise(delay_ms: int) -> None:
     assert not heard.dead
 
 
-def test_drift() -> None:
-    at = np.arange(len(PLAYED)) * (1 - 100e-6) - 2400
+@pytest.mark.parametrize("ppm", [-100.0, -10.0, -3.0, 3.0, 10.0, 100.0])
+def test_drift(ppm: float) -> None:
+    at = np.arange(len(PLAYED)) * (1 - ppm * 1e-6) - 2400
     slow = np.interp(at, np.arange(len(PLAYED)), PLAYED * 0.5)
     heard = examine(noisy(slow), PLAYED)
-    assert heard.drift_ppm == pytest.approx(100.0, abs=5.0)
+    assert heard.drift_ppm == pytest.approx(ppm, abs=0.5)
+
+
+def test_a_delay_is_read_to_a_fraction_of_a_sample() -> None:
+    shift = np.exp(-2j * np.pi * np.fft.rfftfreq(len(PLAYED)) * 240.3)
+    heard = examine(noisy(np.fft.irfft(np.fft.rfft(PLAYED * 0.5) * shift, len(PLAYED))), PLAYED)
+    assert heard.delay_ms is not None
+    assert heard.delay_ms * 48.0 == pytest.approx(240.3, abs=0.05)
 
 
 def test_clipping() -> None:
