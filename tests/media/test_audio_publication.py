@@ -23,6 +23,7 @@ from edge_node.media.opus_encoder import PACKET_FRAMES, OpusEncoder
 from edge_node.media.opus_packet import OpusPacket
 from edge_node.media.view import View
 from edge_node.ports import BLOCK_FRAMES
+from edge_node.rtp.packetize import Unit
 from tests.support.sound_checks import running, strongest_hz
 from tests.support.waiting import eventually
 
@@ -218,3 +219,29 @@ def test_blocks_after_the_loop_has_closed_do_no_harm() -> None:
     thread.start()
     thread.join(5.0)
     assert not thread.is_alive()
+
+
+class Slow:
+    """Somebody whose sound takes so long to send that the next has come meanwhile."""
+
+    def __init__(self, publication: AudioPublication) -> None:
+        self._publication = publication
+        self.taken = 0
+
+    def take(self, unit: Unit, timestamp: int) -> bool:
+        self.taken += 1
+        self._publication.block(silence(PACKET_FRAMES))
+        return True
+
+    def ended(self) -> None:
+        pass
+
+
+async def test_a_machine_that_is_too_slow_gets_to_everything_else_too() -> None:
+    publication = AudioPublication(SystemClock())
+    slow = Slow(publication)
+    publication.track.subscribe().attach(slow)
+    publication.block(silence(PACKET_FRAMES))
+    async with running(publication.run()):
+        await eventually(lambda: slow.taken > 10)
+    publication.close()
