@@ -98,6 +98,7 @@ class DeviceTokens:
         self._clock = clock
         self._lock = threading.Lock()
         self._refused: tuple[float, Refused] | None = None
+        self._spent: str | None = None
         self._told = ""
 
     @classmethod
@@ -126,8 +127,9 @@ class DeviceTokens:
     def _token(self) -> str:
         key = device_key(self._state)
         claim = read_json(self._state / CLAIM_FILE)
-        if claim is not None:
-            self._enrol(key, claim)
+        if claim is not None and (code := str(claim.get("code", ""))) != self._spent:
+            self._enrol(key, code, claim.get("ca_sha256"))
+            self._spent = code
         elif not (self._state / IDENTITY_FILE).exists():
             raise RetryLater("this device is not enrolled: make a claim with edge-node hub claim new, provision it")
         nonce = str(self._post(TOKEN_PATH, {"node": self._node}).get("nonce", ""))
@@ -138,9 +140,8 @@ class DeviceTokens:
             raise RetryLater(f"{self._origin} gave no token: is it an edge-node hub?")
         return token
 
-    def _enrol(self, key: DeviceKey, claim: dict[str, Any]) -> None:
-        code = str(claim.get("code", ""))
-        if (fingerprint := claim.get("ca_sha256")) and self._ca_file is not None and not self._ca_file.exists():
+    def _enrol(self, key: DeviceKey, code: str, fingerprint: Any) -> None:
+        if fingerprint and self._ca_file is not None and not self._ca_file.exists():
             self._fetch_authority(str(fingerprint), self._ca_file)
         proof = key.sign(enrol_message(code, self._node, key.public))
         try:
@@ -153,14 +154,12 @@ class DeviceTokens:
         else:
             log.info("enrolled at %s as %s", self._origin, self._node)
             identity = {"node": self._node, "hub": self._origin, "claim_sha256": claim_hash(code)}
-            self._keep(IDENTITY_FILE, json.dumps(identity).encode())
-        (self._state / CLAIM_FILE).unlink(missing_ok=True)
-
-    def _keep(self, name: str, content: bytes) -> None:
+            _keep(self._state / IDENTITY_FILE, json.dumps(identity).encode())
         try:
-            durable.put(self._state / name, content)
+            (self._state / CLAIM_FILE).unlink(missing_ok=True)
         except OSError as err:
-            raise RetryLater(f"{self._state / name} cannot be written ({err.strerror}): make room") from None
+            # It works once only: no reason to stay away from the hub.
+            log.warning("the used claim stays in %s (%s): check the disk", self._state / CLAIM_FILE, err.strerror)
 
     def _fetch_authority(self, fingerprint: str, path: Path) -> None:
         """The hub's own authority, over a connection that proves nothing: what it is worth is its fingerprint."""
@@ -173,7 +172,7 @@ class DeviceTokens:
             raise RetryLater(f"{self._origin}/ca.crt is no certificate: is this the hub?") from None
         if hashlib.sha256(der).hexdigest() != fingerprint.replace(":", "").lower():
             raise Refused("other_authority", "its authority is another than the card says: is this the right hub?")
-        self._keep(path.name, pem) if path.parent == self._state else path.write_bytes(pem)
+        _keep(path, pem)
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -201,6 +200,13 @@ class DeviceTokens:
                 raise _refusal(err.code, err.read(MAX_ANSWER_BYTES)) from None
         except (OSError, ValueError) as err:
             raise RetryLater(f"the hub at {self._origin} cannot be reached: {_why(err)}") from None
+
+
+def _keep(path: Path, content: bytes) -> None:
+    try:
+        durable.put(path, content)
+    except OSError as err:
+        raise RetryLater(f"{path} cannot be written ({err.strerror}): make room, check the disk") from None
 
 
 def _refusal(status: int, raw: bytes) -> RetryLater:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -52,7 +53,8 @@ class Disk:
                 os.close(handle)
             self.rename(aside, path)
         except OSError:
-            aside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a read-only disk refuses that, too
+                aside.unlink()
             raise
 
     def wipe(self, path: Path) -> None:

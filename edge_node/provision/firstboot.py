@@ -18,6 +18,7 @@ from edge_node.provision.disk import Disk
 from edge_node.provision.folder import MANIFEST, parse_toml, read_claim
 from edge_node.provision.formats import CLAIM, SETTINGS
 from edge_node.settings import Settings, from_dict
+from edge_node.settings.checks import WIFI
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,9 @@ PLACES = ("boot/firmware", "boot")
 USER = "edge-node"
 ETC, STATE = "etc/edge-node/edge-node.toml", "var/lib/edge-node"
 TAKEN_FILE = "card.json"
+WIFI_RULE = "50-edge-node-wifi.rules"
+RULES, RULES_IN_USE = "usr/share/edge-node/polkit", "etc/polkit-1/rules.d"
+"""Of polkit: NetworkManager asks it whether the daemon may join another network."""
 SPENT = ".taken"
 """On the card: already taken over, about to be wiped."""
 BUILT_AT = 1_767_225_600.0  # 2026-01-01: no clock that is right tells an earlier time
@@ -62,11 +66,14 @@ class FirstBoot:
 
         Raises EdgeNodeError when this device's own disk cannot be written: then nothing on the card changes.
         """
-        boot = self._boot()
-        if boot is None:
-            log.info("the boot partition says nothing new")
-            return False
-        card = self._read(boot)
+        try:
+            boot = self._boot()
+            if boot is None:
+                log.info("the boot partition says nothing new")
+                return False
+            card = self._read(boot)
+        except OSError as err:
+            raise EdgeNodeError(f"the card cannot be read ({err.strerror}): write it again, or take another") from err
         if self._now_wall < BUILT_AT:
             log.warning("this device's clock is far behind: enrolling may have to wait until it is set")
         before = read_json(self._state / TAKEN_FILE)
@@ -119,8 +126,27 @@ class FirstBoot:
             # Root writes them, the daemon reads them.
             self._disk.put(self._etc, card.text, 0o640, group)
             log.info("the settings of node %s are in %s", card.settings.node.id, self._etc)
+            self._allow_wifi(WIFI in card.settings.gpio.actions.values())
         taken = {"digest": card.digest}
         self._disk.put(self._state / TAKEN_FILE, json.dumps(taken).encode(), 0o600, self._owner)
+
+    def _allow_wifi(self, wanted: bool) -> None:
+        """Only where a button is for it may the daemon change networks. polkit sees the rule come or go by itself."""
+        rule = self._root / RULES_IN_USE / WIFI_RULE
+        if not wanted:
+            if rule.exists():
+                self._disk.remove(rule)
+                log.info("no button is for Wi-Fi any more: %s is gone", rule)
+            return
+        try:
+            content = (self._root / RULES / WIFI_RULE).read_bytes()
+        except FileNotFoundError:
+            content = b""
+        if not content or not rule.parent.is_dir():
+            log.warning("the button for Wi-Fi will be refused: install the package edge-node, and polkitd")
+            return
+        self._disk.put(rule, content, 0o644)
+        log.info("a button is for Wi-Fi: %s lets the daemon join a network", rule)
 
     def _take_claim(self, claim: CardClaim) -> None:
         device_key(self._state)

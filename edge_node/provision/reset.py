@@ -15,6 +15,7 @@ SECRETS = (
     "etc/credstore.encrypted/edge-node.*",
     "etc/edge-node/*.toml*",
     "etc/edge-node/*.key",
+    "etc/polkit-1/rules.d/*-edge-node-wifi.rules",
     "var/lib/edge-node/*",
     "opt/edge-node/slots/*/*settings.toml*",
     "opt/edge-node/state/post-mortem/*",

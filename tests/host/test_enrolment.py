@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
+import os
 import ssl
 import urllib.error
 from collections.abc import Awaitable, Callable
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from edge_node import durable
 from edge_node.errors import RetryLater, SettingsError
 from edge_node.host import enrolment
 from edge_node.host.enrolment import DeviceTokens, Refused, claim_hash, device_key
@@ -97,6 +100,42 @@ async def test_a_refusal_is_told_once_and_not_repeated_for_a_minute(
         claim_on_card(file, state, node="gate-2")
         assert await tokens(hub.url, state)()
         assert "the identity stays" in caplog.text and not content(state / "claim.json")
+
+
+async def test_a_read_only_disk(
+    file: Path, state: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put = durable.put
+
+    def read_only(path: Path, *words: Any, **more: Any) -> None:
+        if path.is_relative_to(file.parent):  # the hub's own disk is fine
+            return put(path, *words, **more)
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    ca = state.parent / "etc" / "ca.crt"
+    ca.parent.mkdir()
+    async with tls_hub(file) as hub:
+        pem = (file.parent / "tls" / "ca.crt").read_text()
+        right = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+        claim_on_card(file, state, ca_sha256=right)
+        device_key(state)
+        before = modes(state)
+        with monkeypatch.context() as patched:
+            patched.setattr(durable, "put", read_only)
+            with pytest.raises(RetryLater, match=r"ca\.crt cannot be written \(Read-only file system\)"):
+                await tokens(hub.url, state, ca=ca)()
+            assert not ca.exists(), "never half of one"
+            ca.write_text(pem)
+            provider = tokens(hub.url, state, ca=ca)
+            for _ in range(2):
+                with pytest.raises(RetryLater, match=r"identity\.json cannot be written \(Read-only file system\)"):
+                    await provider()
+            assert modes(state) == before, "the claim waits"
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", read_only)
+            for _ in range(2):
+                assert await provider(), "the device is enrolled: nothing keeps it from its tokens"
+        assert caplog.text.count("the used claim stays in") == 1 and content(state / "claim.json")
 
 
 async def test_without_a_claim_or_a_network(state: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from edge_node.cli.main import main
 from edge_node.errors import EdgeNodeError, SettingsError
 from edge_node.host.enrolment import claim_hash
 from edge_node.provision.disk import Disk, UnsyncedDisk
-from edge_node.provision.firstboot import BUILT_AT, FirstBoot
+from edge_node.provision.firstboot import BUILT_AT, RULES_IN_USE, WIFI_RULE, FirstBoot
 from edge_node.provision.folder import write_folder
+from tests.provision import cards
 from tests.provision.cards import CA, CODE, card
 
+POLKIT = Path(__file__).resolve().parents[2] / "provisioning" / "polkit"
 NOW = BUILT_AT + 1
 OLD = '[node]\nid = "old"\n[channel]\nname = "home/old"\napi_key = "pk"\n'
 
@@ -141,6 +145,77 @@ def test_a_full_disk_takes_nothing_from_the_card(root: Path) -> None:
         assert not list(root.rglob(".*.new")), "nothing is left aside"
     assert run(root)
     assert_done(root)
+
+
+def read_only(*words: object, **more: object) -> int:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_read_only_disk_is_one_sentence_and_changes_nothing(
+    root: Path, claimed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What writes, makes, moves or removes a file or folder is refused, as by a disk mounted read-only."""
+    if not claimed:
+        (root / "boot/firmware/edge-node/claim.toml").unlink()
+    before = {path: path.is_file() and path.read_bytes() for path in root.rglob("*")}
+    opened = os.open
+
+    def open_to_read(path: Any, flags: int, *words: Any, **more: Any) -> int:
+        return read_only() if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) else opened(path, flags, *words, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", open_to_read)
+        for name in ("mkdir", "unlink", "replace", "rename"):
+            patched.setattr(os, name, read_only)
+        assert main(["firstboot", "--root", str(root)]) == 1
+    assert {path: path.is_file() and path.read_bytes() for path in root.rglob("*")} == before
+    said = [line for line in capsys.readouterr().err.splitlines() if "Read-only" in line]
+    assert len(said) == 1 and "nothing was taken from the card (Read-only file system)" in said[0]
+
+
+def test_a_card_that_cannot_be_read_is_one_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoilt(path: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", spoilt)
+    with pytest.raises(EdgeNodeError, match=r"cannot be read \(Input/output error\)"):
+        run(root)
+    assert not (root / "var").exists() and not (root / "etc").exists()
+
+
+def with_polkit(root: Path, **gpio: str) -> Path:
+    """Such a card again; where polkit looks for the rule."""
+    settings = cards.values()["settings"]
+    settings["gpio"]["button"][0] |= gpio
+    write_folder(card(settings=settings), root / "boot" / "firmware", Disk())
+    (root / "usr/share/edge-node/polkit").mkdir(parents=True, exist_ok=True)
+    shutil.copy(POLKIT / WIFI_RULE, root / "usr/share/edge-node/polkit")
+    (root / "etc/polkit-1/rules.d").mkdir(parents=True, exist_ok=True)
+    return root / "etc/polkit-1/rules.d" / WIFI_RULE
+
+
+def test_a_button_for_wifi_brings_the_rule_and_takes_it_along(root: Path) -> None:
+    rule = with_polkit(root)
+    assert run(root) and not rule.exists(), "no button is for it"
+    with_polkit(root, long_action="wifi")
+    assert run(root) and rule.read_bytes() == (POLKIT / WIFI_RULE).read_bytes()
+    assert rule.stat().st_mode & 0o777 == 0o644, "polkit is another user"
+    assert run(root) is False and rule.exists()
+    with_polkit(root, long_action="mute")
+    assert run(root) and not rule.exists()
+
+
+def test_without_polkit_the_card_is_taken_all_the_same(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.rmtree(with_polkit(root, action="wifi").parent)
+    assert run(root) and "install the package edge-node, and polkitd" in caplog.text
+    assert not (root / "etc/polkit-1/rules.d").exists() and 'action = "wifi"' in settings_of(root)
+
+
+def test_the_unit_lets_it_write_there() -> None:
+    unit = (POLKIT.parents[1] / "systemd" / "edge-node-firstboot.service").read_text()
+    (line,) = [line for line in unit.splitlines() if line.startswith("ReadWritePaths=")]
+    assert "-/" + RULES_IN_USE in line.split("=", 1)[1].split()
 
 
 class LockedCard(Disk):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -31,6 +32,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
 FORMATS: tuple[Format, ...] = ("cloud-init", "rpi-preseed", "firstrun", "edge-node")
 
 
+READ_NETWORKS = """
+import json, sys, yaml
+from cloudinit.net.network_state import parse_net_config_data
+found = [yaml.safe_load(open(path, encoding="utf-8"))["network"] for path in sys.argv[1:]]
+cables = [[it["name"] for it in parse_net_config_data(network).iter_interfaces()] for network in found]
+wireless = [{name: list(it["access-points"]) for name, it in n.get("wifis", {}).items()} for n in found]
+print(json.dumps(list(zip(cables, wireless))))
+"""
+
+
 def of(form: Format, variant: str) -> Card:
     nobody = {"user": None} if form == "edge-node" else {}
     return card(format=form, **VARIANTS[variant] | nobody)
@@ -52,16 +63,45 @@ def test_the_bytes_are_those_that_were_looked_at(form: Format, variant: str) -> 
         assert body == path.read_bytes(), f"{path.name} differs"
 
 
+def schema(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    given = ["-c", *map(str, words)] if isinstance(words[0], Path) else map(str, words)
+    return subprocess.run(["cloud-init", "schema", *given], capture_output=True, text=True, check=False)
+
+
 @pytest.mark.skipif(shutil.which("cloud-init") is None, reason="needs cloud-init")
-def test_cloud_init_takes_it(tmp_path: Path) -> None:
-    for variant in ("full", "plain"):  # a second each
-        path = tmp_path / variant
-        path.write_bytes(render(of("cloud-init", variant), 1)["user-data"])
-        done = subprocess.run(["cloud-init", "schema", "-c", str(path)], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("variant", VARIANTS)  # a second each
+def test_cloud_init_takes_its_user_data(variant: str) -> None:
+    done = schema(GOLDEN / f"{variant}.cloud-init.user-data")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("cloud-init") is None, reason="needs cloud-init")
+def test_cloud_init_would_tell(tmp_path: Path) -> None:
+    (tmp_path / "user-data").write_text("#cloud-config\nwrite_files:\n- permisions: x\n")
+    assert schema(tmp_path / "user-data").returncode != 0
+
+
+@pytest.mark.skipif(shutil.which("cloud-init") is None, reason="needs cloud-init")
+def test_cloud_init_takes_its_network(tmp_path: Path) -> None:
+    """It checks version 2 where netplan is installed, or from 24.2 on by itself."""
+    if "--schema-type" not in schema("--help").stdout:
+        pytest.skip("needs cloud-init 23.4 or later, which knows --schema-type")
+    for variant in VARIANTS:
+        done = schema(GOLDEN / f"{variant}.cloud-init.network-config", "--schema-type", "network-config")
         assert done.returncode == 0, done.stdout + done.stderr
-    path.write_text("#cloud-config\nwrite_files:\n- permisions: x\n")
-    done = subprocess.run(["cloud-init", "schema", "-c", str(path)], capture_output=True, text=True, check=False)
-    assert done.returncode != 0, "it would tell"
+
+
+@pytest.mark.skipif(shutil.which("cloud-init") is None, reason="needs cloud-init")
+def test_any_version_of_cloud_init_reads_its_network() -> None:
+    """With its own parser, as the schema of networks is only in newer ones."""
+    files = [str(GOLDEN / f"{variant}.cloud-init.network-config") for variant in VARIANTS]
+    interpreter = Path(str(shutil.which("cloud-init"))).read_text().splitlines()[0].removeprefix("#!").split()
+    done = subprocess.run([*interpreter, "-c", READ_NETWORKS, *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for variant, (cables, wireless) in zip(VARIANTS, json.loads(done.stdout), strict=True):
+        wifi = of("cloud-init", variant).wifi
+        assert cables == ["eth0"]
+        assert wireless == ({"wlan0": [wifi.ssid]} if wifi else {})
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -21,7 +21,7 @@ def device(tmp_path: Path) -> Path:
         "var/lib/edge-node/identity.key", "var/lib/edge-node/clips/door.mp4", "var/lib/edge-node/hub/keys.json",
         "etc/NetworkManager/system-connections/home.nmconnection", "var/lib/cloud/instances/x/user-data.txt",
         "opt/edge-node/slots/a/settings.toml", "opt/edge-node/slots/a/slot.json",
-        "etc/edge-node/trust/ours.pem", "etc/hostname",
+        "etc/polkit-1/rules.d/50-edge-node-wifi.rules", "etc/edge-node/trust/ours.pem", "etc/hostname",
     ):  # fmt: skip
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def kept(device: Path) -> set[str]:
 
 def test_keys_settings_recordings_and_networks_go(device: Path) -> None:
     said: list[Sequence[str]] = []
-    assert room.reset(device, run=said.append) == 9
+    assert room.reset(device, run=said.append) == 10
     assert kept(device) == {"opt/edge-node/slots/a/slot.json", "etc/edge-node/trust/ours.pem", "etc/hostname"}
     assert said[0][:2] == ["systemctl", "stop"] and ["journalctl", "--vacuum-time=1s"] in said
     assert room.reset(device, run=said.append) == 0
@@ -66,7 +66,7 @@ def test_commands_that_are_not_there_or_hang(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_command_asks_first(device: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["factory-reset", "--root", str(device)]) == 2
     out = capsys.readouterr()
-    assert "identity.key" in out.out and "--yes" in out.err and len(kept(device)) == 12
+    assert "identity.key" in out.out and "--yes" in out.err and len(kept(device)) == 13
 
 
 def test_the_command_does_it_when_told(
@@ -74,4 +74,4 @@ def test_the_command_does_it_when_told(
 ) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")  # neither systemctl nor journalctl of the machine that runs the tests
     assert main(["factory-reset", "--root", str(device), "--yes", "--keep-wifi"]) == 0
-    assert "7 deleted" in capsys.readouterr().out
+    assert "8 deleted" in capsys.readouterr().out

@@ -15,10 +15,10 @@ CACHE = Path(os.environ.get("EDGE_NODE_NSPAWN_CACHE", "/var/cache/edge-node-nspa
 ROOTS = sorted(marker.parent for marker in CACHE.glob("*/.complete"))
 ABLE = os.geteuid() == 0 and shutil.which("dpkg-deb") is not None
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (ABLE and ROOTS), reason="needs root, and a root file system: bash tests/vm/nspawn/run.sh"),
-]
+pytestmark = pytest.mark.slow
+needs_root = pytest.mark.skipif(
+    not (ABLE and ROOTS), reason="needs root, and a root file system: bash tests/vm/nspawn/run.sh"
+)
 
 
 def command(*words: str) -> str:
@@ -63,6 +63,14 @@ def inventory(guest: Path) -> set[str]:
     }
 
 
+@pytest.mark.skipif(shutil.which("lintian") is None, reason="needs apt-get install lintian")
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_lintian_has_no_complaint(package: Path) -> None:
+    # Root may run it only when that is said.
+    command("lintian", "--allow-root", "--fail-on=error,warning", str(package))
+
+
+@needs_root
 def test_install_remove_purge(package: Path, guest: Path) -> None:
     before = inventory(guest)
     shutil.copy(package, guest / "tmp")
