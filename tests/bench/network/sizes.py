@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """`joins` of the same kind, `seconds` of watching; the clips' size; `minutes` of growing or not."""
+    """`rounds` of alternation, `seconds` of watching; the clips' size; `minutes` of growing or not."""
 
-    joins: int = 3
     seconds: int = 13
     narrow_s: int = 20
     estimate_s: float = 10.0
@@ -22,6 +21,6 @@ class Sizes:
 
 
 QUICK = Sizes(
-    joins=1, seconds=2, narrow_s=2, estimate_s=0.5, settle=False, rounds=1, window_s=0.5, width_px=320, height_px=240,
+    seconds=2, narrow_s=2, estimate_s=0.5, settle=False, rounds=1, window_s=0.5, width_px=320, height_px=240,
     minutes=0.1,
 )  # fmt: skip

@@ -13,7 +13,9 @@ from tests.support.turn import ABSENT, missing_turnserver
 @pytest.mark.chromium
 async def test_a_small_run_in_chromium() -> None:
     report = await run(QUICK, "narrow", quick=True)
-    assert report.value("20 to 1 Mbit/s, handed through: repairs") >= 0
+    assert report.value("20 to 1 Mbit/s, handed through: pictures") > 0
+    frozen = next(row for row in report.rows if row.name == "20 to 1 Mbit/s, encoded: frozen")
+    assert frozen.note.startswith("of 2 s") and frozen.holds is None
 
 
 async def test_without_chromium_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from edge_node.ports import VideoSink
 from edge_node.realtime.aiortc_receiver import FORCED
 from edge_node.realtime.received import ReceivedTrack
 from edge_node.realtime.streams import MediaStream
+from tests.bench.receive.broken import without_repairs
 from tests.bench.runner import Report, median, present, words
 from tests.support.hub_client import running_hub
 from tests.support.link import Link, is_rtp, running_link
@@ -154,7 +155,7 @@ async def viewer(receiver: str, clock: SystemClock) -> AsyncIterator[tuple[Recei
     await published.close()
 
 
-async def measure(report: Report, rounds: int, seconds: float, lossy_s: float) -> None:
+async def measure(report: Report, rounds: int, seconds: float, lossy_s: float, broken_s: float) -> None:
     clock = SystemClock()
     delays: dict[str, list[float]] = {"own": [], "stock": []}
     for _ in range(rounds):
@@ -166,6 +167,7 @@ async def measure(report: Report, rounds: int, seconds: float, lossy_s: float) -
         report.add(f"{receiver}: capture to decoded, p95", sorted(found)[len(found) * 95 // 100] * 1000, "ms")
     for receiver in delays:
         await over_losses(report, receiver, lossy_s, clock)
+    await without_repairs(report, rounds, broken_s)
 
 
 async def over_losses(report: Report, receiver: str, seconds: float, clock: SystemClock) -> None:
@@ -204,7 +206,7 @@ def main(argv: Sequence[str]) -> int:
     report = Report("receive", quick=args.quick)
     before = os.environ.get(FORCED)
     try:
-        asyncio.run(measure(report, 1, 1.0, 2.0) if args.quick else measure(report, 5, 6.0, 35.0))
+        asyncio.run(measure(report, 1, 1.0, 2.0, 1.0) if args.quick else measure(report, 5, 6.0, 35.0, 15.0))
     finally:
         os.environ.pop(FORCED, None)
         if before is not None:
