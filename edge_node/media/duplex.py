@@ -50,8 +50,9 @@ class MicrophoneView:
 class SpeakerView:
     """Plays 16-bit mono PCM, silence between."""
 
-    def __init__(self, fed: Fed) -> None:
+    def __init__(self, fed: Fed, pair: SoundPair) -> None:
         self._fed = fed
+        self._pair = pair
 
     @property
     def buffered_seconds(self) -> float:
@@ -69,8 +70,9 @@ class SpeakerView:
         return _Nothing()
 
     def stop(self) -> None:
-        """Forgets what waits. What the card's buffers hold already, about 0.1 s, is still heard."""
+        """Silence, at once: only what the card's own buffers hold is still heard. On the event loop."""
         self._fed.clear()
+        self._pair.flush()
 
     async def __aenter__(self) -> Self:
         return self
@@ -133,9 +135,8 @@ class Speaker(SpeakerView):
 
         It has a thread of its own: the sound waits for nobody. One that is more than a second late loses the oldest.
         """
-        super().__init__(Fed(sample_rate))
         self._tap = None if playback_tap is None else Tapped(playback_tap, sample_rate)
-        self._pair = SoundPair(speaker=device or "default", tap=self._tap, worker=worker)
+        super().__init__(Fed(sample_rate), SoundPair(speaker=device or "default", tap=self._tap, worker=worker))
         self._kept = _Kept()
 
     @property
@@ -192,7 +193,7 @@ class DuplexAudio:
         self._fed = Fed(sample_rate)
         self._kept = (_Kept(), _Kept())
         self.mic = MicrophoneView(self._chunks)
-        self.speaker = SpeakerView(self._fed)
+        self.speaker = SpeakerView(self._fed, self._pair)
 
     @property
     def together(self) -> bool:

@@ -68,6 +68,7 @@ class SoundPair:
         self._halves: dict[Direction, _Half] = {}
         """Those that run now: "input", "output"."""
         self._streams: dict[Direction, asyncio.Task[None]] = {}
+        self._opened: dict[Direction, SoundStream] = {}
         self._alive: set[Direction] = set()
         """Streams that have delivered."""
         self._apart = False
@@ -86,6 +87,11 @@ class SoundPair:
     def together(self) -> bool:
         """Whether both run on one stream now."""
         return "duplex" in self._alive
+
+    def flush(self) -> None:
+        """What was pulled for the speaker and is not in the card's own buffers yet is not played."""
+        for stream in self._opened.values():
+            stream.flush()
 
     def health(self, *directions: Direction) -> list[Health]:
         return [self._health[direction] for direction in directions]
@@ -127,6 +133,7 @@ class SoundPair:
         stream = SoundStream(direction, *self._names[direction], health=self._health[direction], worker=self._worker)
         heard = _Router(self, direction, self._halves.get("input"), asyncio.get_running_loop())
         output = self._halves.get("output")
+        self._opened[direction] = stream
         try:
             await stream.run(
                 heard,
@@ -137,6 +144,9 @@ class SoundPair:
             self._ended(direction, err)
         except Exception as err:  # a bug in a sink: its owner is told
             self._fail(err, *(("input", "output") if direction == "duplex" else (direction,)))
+        finally:
+            if self._opened.get(direction) is stream:
+                del self._opened[direction]
 
     def _softened(self, pull: Pull) -> Pull:
         echo = self._echo

@@ -73,6 +73,7 @@ class SoundStream:
         self._names = names
         self._worker = worker
         self.health = health if health is not None else Health()
+        self._work: _Work | None = None
 
     async def run(
         self, heard: Heard, pull: Pull = silence, opened: Callable[[Opened], None] = lambda opened: None
@@ -87,13 +88,20 @@ class SoundStream:
                 self._direction, *self._names, worker=self._worker, latency_s=self.health.latency.value
             )
             work = _Work(device, self._direction, self.health, heard, pull, opened)
+            self._work = work
             try:
                 await in_thread(NAMES[self._direction], work.run, device.kill)
             except OtherBuffer as err:
                 log.warning("%s: its buffer is %.0f ms from now on", err, self.health.latency.value * 1000.0)
             finally:
+                self._work = None
                 self.health.opened = None
                 device.close()
+
+    def flush(self) -> None:
+        """What was pulled and is not in the card's own buffers yet is not played; on the event loop."""
+        if self._work is not None:
+            self._work.flush()
 
 
 NAMES: dict[Direction, str] = {"input": "microphone", "output": "speaker", "duplex": "sound card"}
@@ -121,6 +129,8 @@ class _Work:
         self._on_open = on_open
         self._sent: deque[Pcm] = deque()
         """Blocks under way to the card, at its rate; never more than the largest lead."""
+        self._sending = threading.Lock()
+        """Of whoever changes what is under way."""
         self._count = 0
         """Blocks played, modulo 65536."""
         self._was_late = False
@@ -131,17 +141,33 @@ class _Work:
     def run(self, stop: threading.Event) -> None:
         opened = self._device.open()
         self._opened = opened
-        self._health.opened = opened
         self._on_open(opened)
-        self._out = Resampler(SAMPLE_RATE, opened.rate)
-        self._ready: deque[Pcm] = deque()
-        self._cut = Blocks(opened.block_frames)
+        self._begin()
+        self._health.opened = opened
         # Both directions take the same way back to 48 kHz, so that pairs stay pairs.
         self._back = [_Back(opened.rate) for _ in range(2)]
         if self._plays:
             self._fill()
         while not stop.is_set():
             self._step(self._device.read())
+
+    def _begin(self) -> None:
+        self._out = Resampler(SAMPLE_RATE, self._opened.rate)
+        self._ready: deque[Pcm] = deque()
+        self._cut = Blocks(self._opened.block_frames)
+
+    def flush(self) -> None:
+        """Puts silence in the place of what is under way; from any thread."""
+        with self._sending:
+            if self._health.opened is None or not self._plays:
+                return
+            nothing = silence(self._opened.block_frames)
+            for taken in self._device.withdraw(nothing.nbytes):
+                # Its process may have fetched one between: what is left in _sent has to be what it plays.
+                at = next((at for at, block in enumerate(self._sent) if block.tobytes() == taken), 0)
+                del self._sent[at]
+                self._send(nothing)
+            self._begin()
 
     def _step(self, record: Record) -> None:
         now = time.monotonic()
@@ -163,10 +189,11 @@ class _Work:
     def _played(self, record: Record) -> Pcm:
         """What the card played in this callback, at its rate."""
         block = silence(self._opened.block_frames)
-        while self._count != record.count and self._sent:
-            self._count = (self._count + 1) & 0xFFFF
-            last = self._sent.popleft()
-            block = block if record.late else last
+        with self._sending:
+            while self._count != record.count and self._sent:
+                self._count = (self._count + 1) & 0xFFFF
+                last = self._sent.popleft()
+                block = block if record.late else last
         return block
 
     def _pairs(self, record: Record) -> list[tuple[Pcm | None, Pcm | None]]:
@@ -190,12 +217,15 @@ class _Work:
             raise OtherBuffer("the sound card has been well for long")
 
     def _fill(self) -> None:
-        while len(self._sent) < self._health.lead.value:
-            while not self._ready:
-                self._ready.extend(self._cut.push(self._out.push(self._pull(BLOCK_FRAMES))))
-            block = self._ready.popleft()
-            self._device.write(block.tobytes())
-            self._sent.append(block)
+        with self._sending:
+            while len(self._sent) < self._health.lead.value:
+                while not self._ready:
+                    self._ready.extend(self._cut.push(self._out.push(self._pull(BLOCK_FRAMES))))
+                self._send(self._ready.popleft())
+
+    def _send(self, block: Pcm) -> None:
+        self._device.write(block.tobytes())
+        self._sent.append(block)
 
 
 class _Back:

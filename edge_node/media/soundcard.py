@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -77,16 +78,26 @@ class SoundDevice:
     ) -> None:
         self._direction = direction
         self._names = names
-        self._process = subprocess.Popen(
-            [*worker, direction, str(SAMPLE_RATE), str(latency_s), *names],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-        )
-        assert self._process.stdin is not None
+        theirs, ours = os.pipe()
+        # Opened anew, not duplicated: whether reads wait is a matter of the process there, not of this one.
+        self._waiting = os.open(f"/proc/self/fd/{theirs}", os.O_RDONLY | os.O_NONBLOCK)
+        self._stdin = os.fdopen(ours, "wb", buffering=0)
+        try:
+            self._process = subprocess.Popen(
+                [*worker, direction, str(SAMPLE_RATE), str(latency_s), *names],
+                stdin=theirs,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+            )
+        except OSError:
+            self._stdin.close()
+            os.close(self._waiting)
+            raise
+        finally:
+            os.close(theirs)
         assert self._process.stdout is not None
-        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._stdout = self._process.stdout
         self._size = 0
 
     @property
@@ -128,6 +139,17 @@ class SoundDevice:
         except OSError as err:
             raise self._lost(f"its process ended ({self._ended()})") from err
 
+    def withdraw(self, size: int) -> list[bytes]:
+        """Takes back the blocks of `size` bytes that the card's process has not fetched yet; never waits.
+
+        Both read the same pipe: each gets whole blocks, as they are written and read in one piece (pipe(7)).
+        """
+        taken: list[bytes] = []
+        with suppress(BlockingIOError):
+            while block := os.read(self._waiting, size):
+                taken.append(block)
+        return taken
+
     def kill(self) -> None:
         """Ends the process at once, whatever PortAudio is stuck in; from any thread."""
         self._process.kill()
@@ -137,6 +159,7 @@ class SoundDevice:
         self.kill()
         self._stdin.close()
         self._stdout.close()
+        os.close(self._waiting)
         try:
             self._process.wait(REAP_S)
         except subprocess.TimeoutExpired:  # in the kernel's hands (a driver that hangs): subprocess reaps it later

@@ -170,6 +170,24 @@ async def test_a_tap_that_never_returns_does_not_keep_the_device(
     await eventually(lambda: sound_queues.TAP_THREAD not in {thread.name for thread in threading.enumerate()})
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_stop_withdraws_what_the_card_has_not_fetched(
+    stopped: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The fake card fetches nothing until it is told to, and then tells how loud each waiting block is."""
+    monkeypatch.setattr(sound_stream, "LEAD_STEPS", (8,))
+    monkeypatch.setattr(duplex, "RETRY_S", 60.0)
+    fetch = tmp_path / "fetch"
+    speaker = Speaker(48_000, worker=(*fake("holds"), str(fetch)))
+    speaker.feed(np.full(48_000, 5000, np.int16).tobytes())
+    async with speaker:
+        if stopped:
+            speaker.stop()
+        fetch.touch()
+        await eventually(lambda: "peaks" in caplog.text)
+    assert f"peaks {[0 if stopped else 5000] * 8}" in caplog.text
+
+
 async def test_who_keeps_the_microphones_thread_waiting_is_named(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,8 @@ def main(behaviour: str, direction: str) -> None:
                 tell({"failed": "Device unavailable"})
             else:
                 loop(behaviour, sys.argv[3])
+        case "holds":
+            holds(Path(direction))
         case "apart" if direction == "duplex":
             tell({"failed": "Illegal combination of I/O devices"})
         case _:
@@ -76,6 +79,21 @@ def loop(behaviour: str, direction: str) -> None:
         )
         heard = block
         time.sleep(0.001)  # ten times as fast as a card
+
+
+def holds(go_on: Path) -> None:
+    """A card that plays nothing until a file is there; then it tells how loud each block is that waited for it."""
+    tell({"rate": 48_000, "input_ms": 0.0, "output_ms": 0.0})
+    while not go_on.exists():
+        os.write(1, HEADER.pack(0, 0))
+        time.sleep(0.01)
+    os.set_blocking(0, False)
+    peaks = []
+    with suppress(BlockingIOError):
+        while block := os.read(0, 960):
+            peaks.append(int(np.max(np.frombuffer(block, "<i2"))))
+    os.write(1, HEADER.pack(FAILED, 0))
+    tell({"failed": f"peaks {peaks}"})
 
 
 def deliver(behaviour: str, direction: str) -> None:
