@@ -6,8 +6,6 @@ import hashlib
 import json
 import lzma
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -122,16 +120,6 @@ def test_a_folder_that_cannot_be_written_is_a_failure(fleet: Path, capsys: pytes
     said = capsys.readouterr()
     assert "gate-3" in said.err and "gate-999 is not in the table" in said.err
     assert len([json.loads(line) for line in said.out.splitlines() if line.startswith("{")]) == 8
-
-
-def test_no_secret_is_ever_an_argument(fleet: Path) -> None:
-    """The whole command as a process, watched from outside."""
-    command = [sys.executable, "-m", "edge_node", "provision", "batch", str(fleet / "fleet.csv"), *words(fleet)]
-    assert not [word for word in command if CANARY in word]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and CANARY not in done.stdout + done.stderr
-    refused = subprocess.run([*command, "--password", CANARY], capture_output=True, text=True, check=False)
-    assert refused.returncode == 2, "there is no way to say one"
 
 
 def test_templates_and_an_entry_for_imager(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
