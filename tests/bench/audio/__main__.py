@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from tests.bench.audio.bench import QUICK, Sizes, delay, mixed, published, stalling
+from tests.bench.audio.bench import QUICK, Sizes, connected, delay, mixed, published, stalling
 from tests.bench.runner import Report, present, words
 
-PARTS = (delay, mixed, published, stalling)
+PARTS = (delay, mixed, connected, published, stalling)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -28,9 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def run(sizes: Sizes, only: str | None = None) -> Report:
+async def run(sizes: Sizes, only: str | None = None, quick: bool = False) -> Report:
     """The whole bench."""
-    report = Report("audio")
+    report = Report("audio", quick)
     for part in PARTS:
         if only in (None, part.__name__):
             await part(report, sizes)
@@ -40,7 +40,7 @@ async def run(sizes: Sizes, only: str | None = None) -> Report:
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     given = {f.name: getattr(args, f.name) for f in fields(Sizes) if getattr(args, f.name) is not None}
-    report = asyncio.run(run(replace(QUICK if args.quick else Sizes(), **given), args.only))
+    report = asyncio.run(run(replace(QUICK if args.quick else Sizes(), **given), args.only, args.quick))
     present(report, args.json)
     return 0
 

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.audio.publish`: one process that publishes sound, or one full of listeners."""
+"""`python -m tests.bench.audio.publish`: a process that publishes sound, hears it, or is full of such people."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import json
 import sys
 from typing import Any
 
+import edge_node
 from edge_node.aio.clock import SystemClock
 from edge_node.media.audio_publication import AudioPublication
 from edge_node.media.microphone import ToneMicrophone
+from edge_node.media.playback import Playback
+from edge_node.media.speaker import NullSpeaker
 from tests.bench.audio.rig import PlainTrack
 
 CHANNEL = "bench/publish"
+TALK = "bench/talk-{}"
+"""One channel for each talker: they have nothing to do with one another."""
 
 
 def say(event: str, **fields: Any) -> None:
@@ -22,8 +27,6 @@ def say(event: str, **fields: Any) -> None:
 
 def module_of(sdk: str) -> Any:
     if sdk == "ours":
-        import edge_node
-
         return edge_node
     import metered_realtime
 
@@ -75,18 +78,71 @@ async def listen(sdk: str, url: str, key: str, count: int) -> None:
         task.cancel()
 
 
+async def talk(url: str, key: str, count: int) -> None:
+    """That many people who talk on channels of their own; until standard input ends."""
+    peers, publications, jobs = [], [], []
+    for number in range(count):
+        microphone, publication = ToneMicrophone(150.0 + 40.0 * number), AudioPublication(SystemClock())
+        jobs += [asyncio.ensure_future(job) for job in (microphone.run(publication.block), publication.run())]
+        peer = edge_node.MeteredPeer(api_key=key, url=url)
+        peer.add_track(publication.track, edge_node.MediaStream(id="tone"))
+        await peer.join(TALK.format(number))
+        peers.append(peer)
+        publications.append(publication)
+    await asyncio.to_thread(sys.stdin.read)
+    for job in jobs:
+        job.cancel()
+    await asyncio.wait(jobs)
+    await asyncio.gather(*(peer.close() for peer in peers))
+    for publication in publications:
+        publication.close()
+
+
+async def hear(url: str, key: str, count: int) -> None:
+    """One who hears that many talkers through one speaker, which plays to nobody; until standard input ends."""
+    playback = Playback(SystemClock())
+    speaker = asyncio.ensure_future(NullSpeaker().run(playback.pull))
+
+    def joined(event: edge_node.PeerJoined) -> None:
+        name = f"talker-{id(event.peer)}"
+        event.peer.on(edge_node.Track, lambda e: playback.add(name, e.track))
+
+    peers = [edge_node.MeteredPeer(api_key=key, url=url) for _ in range(count)]
+    for number, peer in enumerate(peers):
+        peer.on(edge_node.PeerJoined, joined)
+        await peer.join(TALK.format(number))
+    say("ready")
+    ended = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
+    told = 0
+    while not ended.done():
+        heard = sum(stats.received > 0 for _, stats in playback.stats())
+        for _ in range(heard - told):
+            say("heard")
+        told = max(told, heard)
+        await asyncio.wait([ended], timeout=0.5)
+    speaker.cancel()
+    await asyncio.wait([speaker])
+    await asyncio.gather(*(peer.close() for peer in peers))
+    await playback.close()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=("publish", "listen"))
+    parser.add_argument("role", choices=("publish", "listen", "talk", "hear"))
     parser.add_argument("--sdk", choices=("ours", "official"), default="ours")
     parser.add_argument("--url", required=True)
     parser.add_argument("--key", required=True)
     parser.add_argument("--count", type=int, default=8)
     args = parser.parse_args()
-    if args.role == "publish":
-        asyncio.run(publish(args.sdk, args.url, args.key))
-    else:
-        asyncio.run(listen(args.sdk, args.url, args.key, args.count))
+    match args.role:
+        case "publish":
+            asyncio.run(publish(args.sdk, args.url, args.key))
+        case "listen":
+            asyncio.run(listen(args.sdk, args.url, args.key, args.count))
+        case "talk":
+            asyncio.run(talk(args.url, args.key, args.count))
+        case "hear":
+            asyncio.run(hear(args.url, args.key, args.count))
     return 0
 
 

@@ -28,7 +28,7 @@ def test_a_small_run_measures_everything(capsys: pytest.CaptureFixture[str]) -> 
     found = json.loads(capsys.readouterr().out)
     values = {row["name"]: row["value"] for row in found["rows"]}
     assert values["8 mixed"] > 0 and values["per talker"] > 0
-    assert "ours: per listener" in values
+    assert "ours: per listener" in values and "per connected talker" in values
     if why_not() is None:
         told = " ".join([*values, *found["not_measured"]])
         assert "ours: delay" in told and "ours: delay after loss" in told

@@ -14,17 +14,18 @@ from tests.bench.runner import Report, present, words
 from tests.support.room import Room, blocks, power_db, samples, speech
 
 DELAYS_MS = (5.0, 60.0, 150.0, 300.0)
-WAYS: dict[str, tuple[Mode, Callable[[], EchoCanceller | None]]] = {
-    "livekit": ("auto", LivekitCanceller),
-    "speexdsp": ("auto", SpeexCanceller),
-    "half-duplex": ("half-duplex", lambda: None),
+WAYS: dict[str, tuple[Mode, Callable[[], EchoCanceller | None], float]] = {
+    "livekit": ("auto", LivekitCanceller, 35.0),
+    "speexdsp": ("auto", SpeexCanceller, 20.0),
+    "half-duplex": ("half-duplex", lambda: None, 40.0),
 }
+"""With the least loss of echo that issue 5 asks for, in dB."""
 NOTE = "synthetic speech, one static linear room: real ones give less"
 
 
 def measure(report: Report, name: str, delay_ms: float, seconds: float) -> None:
     """Adds the loss from 1.5 s on, that of the last second, and the share of a core."""
-    mode, make = WAYS[name]
+    mode, make, least_db = WAYS[name]
     far = speech(seconds, 1)
     room = Room(delay_ms)
     heard = room.echo(far) + room.noise(len(far))
@@ -36,13 +37,13 @@ def measure(report: Report, name: str, delay_ms: float, seconds: float) -> None:
     cpu = (time.process_time() - begin) / seconds * 100.0
     for label, since_s in (("from 1.5 s", 1.5), ("at the end", seconds - 1.0)):
         loss_db = power_db(heard, since_s, seconds) - power_db(sent, since_s, seconds)
-        report.add(f"{name}, echo after {delay_ms:.0f} ms, {label}", loss_db, "dB", NOTE)
+        report.judge(f"{name}, echo after {delay_ms:.0f} ms, {label}", loss_db, "dB", NOTE, at_least=least_db)
     report.add(f"{name}, echo after {delay_ms:.0f} ms, processor", cpu, "%", "of one core")
 
 
 def main(argv: Sequence[str]) -> int:
     args = words("echo", "what is left of the echo").parse_args(argv)
-    report = Report("echo")
+    report = Report("echo", args.quick)
     for name in WAYS:
         for delay_ms in DELAYS_MS[:1] if args.quick else DELAYS_MS:
             try:
