@@ -212,7 +212,7 @@ def most_viewers(board: BoardLimits, wish: Wish, now: Situation = CALM) -> int:
 
 def _handed_through(board: BoardLimits, wish: Wish, now: Situation) -> Plan | Refusal:
     sendable = min(wish.max_kbps, board.sending_kbps // max(1, now.viewers))
-    least = wish.max_kbps // 4
+    least = max(1, wish.max_kbps // 4)
     if sendable < least:  # thinned any further it is no moving picture
         return _too_many(now.viewers)
     kbps = sendable if now.share >= 1 else max(least, int(sendable * now.share))

@@ -12,6 +12,7 @@ from edge_node.encode_plan.limits import HARDWARE, SOFTWARE, BoardLimits
 from edge_node.encode_plan.plan import (
     FLUENT_FPS,
     MIN_FPS,
+    MOST_VIEWERS,
     Plan,
     Refusal,
     Situation,
@@ -19,6 +20,7 @@ from edge_node.encode_plan.plan import (
     Wish,
     fit,
     may_transcode,
+    most_viewers,
     plan,
 )
 
@@ -142,6 +144,24 @@ def test_what_is_handed_through_needs_no_encoder() -> None:
     assert (chosen.encoder, chosen.level, chosen.work_mb_per_s) == ("passthrough", "4.0", 0)
     assert planned(ZERO, wish, Situation(viewers=8)).limited_by == "viewers"
     assert "let fewer watch" in refused(plan(ZERO, wish, Situation(viewers=16)))
+
+
+def test_how_many_may_watch_is_what_the_plan_refuses_nobody_of() -> None:
+    coded = replace(WISH, source=Source.CODED)
+    for wish, most in ((coded, 24), (WISH, 12), (replace(WISH, width_px=64, height_px=48), 0)):
+        assert most_viewers(ZERO, wish) == most
+        if most:
+            planned(ZERO, wish, Situation(viewers=most))
+            assert "let fewer watch" in refused(plan(ZERO, wish, Situation(viewers=most + 1)))
+    assert most_viewers(PLAIN, replace(coded, max_kbps=50)) == MOST_VIEWERS
+
+
+def test_the_governor_takes_from_what_is_handed_through_down_to_a_quarter() -> None:
+    coded = replace(WISH, source=Source.CODED)
+    for share, kbps, limited_by in ((1.0, 2000, None), (0.5, 1000, "heat"), (0.1, 500, "heat")):
+        chosen = planned(ZERO, coded, Situation(share=share, causes=("heat",)))
+        assert (chosen.max_kbps, chosen.limited_by) == (kbps, limited_by)
+    assert planned(ZERO, coded, Situation(8, share=0.5, causes=("heat",))).limited_by == "viewers, heat"
 
 
 def test_a_small_board_gets_few_buffers() -> None:
