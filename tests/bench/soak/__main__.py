@@ -1,8 +1,9 @@
 """`python -m tests.bench soak --hours 12`: half a day of faults in simulated time.
 
 The real node (service, supervisor, intercom, publishing, reporter, clips, privacy) on the real hub machine; Wi-Fi, hub,
-camera, sound, disk and clock fail by turns, the power goes, somebody rings, answers and opens the door. Media between
-peers needs real time: `--real-minutes N` runs the healing journey for about so long instead.
+camera, sound, disk and clock fail by turns, the power goes, somebody rings, answers and opens the door. The node is
+enrolled: the hub's real enrolment gives it tokens, good for an hour by the hub's clock. Media between peers needs real
+time: `--real-minutes N` runs the healing journey for about so long instead.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def tell(report: Report, found: Findings, disk: Disk, resident: Resident, hours:
     report.add("faults", sum(found.faults.values()), "", ", ".join(f"{n} {c}" for n, c in sorted(found.faults.items())))
     report.judge("online, of the time it can be", 100 * found.online_s / max(found.possible_s, 1), "%", at_least=100)
     report.add("starts of the node", found.starts, "", "power cuts")
+    report.add("came to the hub", found.admitted, "", "each time with a token of its own, signed for by its device key")
     report.add("starts of its parts after a fault", found.restarts)
     report.add(
         "presses",

@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 from edge_node.errors import EdgeNodeError
 from edge_node.host.enrolment import device_key
@@ -23,9 +25,11 @@ from edge_node.node.machinery import Devices
 from edge_node.node.node import Node
 from edge_node.node.privacy import MARKER, TRY_AGAIN_S
 from edge_node.node.service import Service
+from edge_node.realtime.credential import Credential, TokenProviderFn
 from edge_node.settings import Settings, load
 from edge_node.telemetry.ring import DEFAULT_SIZE
 from tests.bench.soak.disk import Disk
+from tests.bench.soak.gate import Gate
 from tests.bench.soak.resident import CHANNEL, Resident
 from tests.bench.soak.schedule import CALM_S, HOUR_S, Fault, Kind
 from tests.bench.soak.world import Camera, JumpyClock, Microphone, Network, Panel, Speaker
@@ -44,7 +48,7 @@ TELEMETRY = "telemetry/front-door"
 
 SETTINGS: dict[str, Any] = {
     "node": {"id": "front-door", "name": "Front door"},
-    "channel": {"url": "ws://127.0.0.1:1", "api_key": "pk_live_soak_0123456789", "name": CHANNEL},
+    "channel": {"enrolled": True, "name": CHANNEL},
     "video": {"source": "test"},
     "gpio": {
         "driver": "mock",
@@ -83,6 +87,7 @@ class Findings:
     deepest: int = 0
     presses: int = 0
     starts: int = 0
+    admitted: int = 0
     restarts: int = 0
     lines: int = 0
     line_bytes: int = 0
@@ -98,6 +103,11 @@ class Inline(ThreadPoolExecutor):
         except BaseException as err:
             done.set_exception(err)
         return done
+
+
+async def at_once(credential: Credential, provider: TokenProviderFn) -> Any:
+    """Instead of Credential's own threads, whose deadlines simulated time would leap over."""
+    return provider()
 
 
 class Manager:
@@ -145,7 +155,13 @@ class Life:
         self._network = Network()
         self._camera = Camera([unit.data for unit in make_units(4, width_px=160, height_px=128, gop=1)])
         self._microphone, self._speaker, self._panel = Microphone("mic"), Speaker("speaker"), Panel()
-        self._settings: Settings = load(None, env={}, defaults={**SETTINGS, "clip": CLIPS if clips else {}})
+        self._files = TemporaryDirectory()
+        self._gate = Gate(Path(self._files.name) / "enrolment.json", JumpyClock(), self._reachable)
+        self._gate.claim("front-door", disk.folder)
+        self._network.gate = self._gate
+        channel = {**SETTINGS["channel"], "url": self._gate.url}
+        given = {**SETTINGS, "channel": channel, "clip": CLIPS if clips else {}}
+        self._settings: Settings = load(None, env={}, defaults=given)
         self._resident = Resident(self._network, self._clock, TELEMETRY)
         self._key = device_key(disk.folder).public
         self._active: Counter[Kind] = Counter()
@@ -157,6 +173,9 @@ class Life:
         self._private = False
         self._restarts = 0
         self._pressed_at = 0.0
+
+    def _reachable(self) -> bool:
+        return self._network.hub and self._network.wifi
 
     # The node
 
@@ -210,6 +229,7 @@ class Life:
             await self._look_until(hours * HOUR_S)
             await asyncio.gather(*self._pending)
             self._must("the identity is intact", device_key(self._disk.folder).public == self._key)
+            self.findings.admitted = self._gate.admitted
         finally:
             for task in self._pending:
                 task.cancel()
@@ -217,6 +237,8 @@ class Life:
                 await self._stop()
             await self._resident.close()
             self._network.close()
+            self._gate.close()
+            self._files.cleanup()
             logging.getLogger().removeHandler(journal)
         return self.findings
 
@@ -362,7 +384,7 @@ def live(hours: float, faults: Sequence[Fault], folder: Path, *, clips: bool) ->
 
     assert CALM_S > SILENT_S
     try:
-        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        with patch.object(Credential, "_in_thread", at_once), asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             return runner.run(run())
     finally:
         disk.close()

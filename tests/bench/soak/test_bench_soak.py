@@ -15,6 +15,7 @@ def test_a_part_of_an_hour(capfd: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capfd.readouterr().out)
     values = {row["name"]: row["value"] for row in found["rows"]}
     assert values["faults"] >= 5 and values["online, of the time it can be"] == 100
+    assert values["came to the hub"] > values["starts of the node"], "with tokens, also after a fault"
 
 
 def test_every_fault_comes_by_turns_and_every_hour_ends_in_calm() -> None:

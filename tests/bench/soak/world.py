@@ -13,6 +13,8 @@ from edge_node.ports import BLOCK_FRAMES, VIDEO_CLOCK, AccessUnit, VideoSink, Wi
 from edge_node.protocol.grants import EVERYTHING, Grant
 from edge_node.protocol.hub import HubMachine
 from edge_node.protocol.hub_events import Close, Connected, Disconnected, HubEvent, Received, SendText
+from edge_node.protocol.names import WsCloseCode
+from tests.bench.soak.gate import Gate
 
 BEAT_S = 0.5
 """Pictures and blocks come slower than real ones: often enough to count as alive."""
@@ -44,28 +46,38 @@ class Network:
         self._numbers = count(1)
         self._wires: dict[int, Wire] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._wall = JumpyClock()
+        self.gate: Gate | None = None
+        """What the node's tokens are worth; without one nobody comes in over the Wi-Fi."""
         self.hub = self.wifi = True
 
     async def connect_node(self, url: str) -> Wire:
         """ports.Connect of the node: over the Wi-Fi."""
         if not self.wifi:
             raise WireClosed(1006, "the Wi-Fi is down")
-        return self._connect(f"front-door-{next(self._numbers)}", over_wifi=True)
+        if not self.hub:
+            raise WireClosed(1006, "the hub is down")
+        grant = self.gate.grant(url) if self.gate else None
+        if grant is None:
+            raise WireClosed(WsCloseCode.INVALID_TOKEN, "this token is not valid here")
+        return self._connect(grant, over_wifi=True)
 
     def connect_resident(self, peer_id: str) -> Callable[[str], Any]:
         """ports.Connect of somebody elsewhere."""
 
         async def connect(url: str) -> Wire:
-            return self._connect(peer_id, over_wifi=False)
+            return self._connect(Grant(peer_id, (EVERYTHING,)), over_wifi=False)
 
         return connect
 
-    def _connect(self, peer_id: str, *, over_wifi: bool) -> Wire:
+    def _connect(self, grant: Grant, *, over_wifi: bool) -> Wire:
         if not self.hub:
             raise WireClosed(1006, "the hub is down")
         wire = Wire(self, next(self._numbers), over_wifi)
         self._wires[wire.conn] = wire
-        self.handle(Connected(wire.conn, Grant(peer_id, (EVERYTHING,)), 0, None))
+        wall = self._wall.wall()
+        expires_in_s = None if grant.expires_at is None else grant.expires_at - wall
+        self.handle(Connected(wire.conn, grant, int(wall), expires_in_s))
         return wire
 
     def cut(self) -> None:
@@ -85,6 +97,8 @@ class Network:
 
     def start_hub(self) -> None:
         self._machine = HubMachine()
+        if self.gate is not None:
+            self.gate.restart()
         self.hub = True
 
     def gone(self, conn: int) -> None:
