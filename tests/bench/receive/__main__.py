@@ -165,14 +165,33 @@ async def measure(report: Report, rounds: int, seconds: float, lossy_s: float, b
     for receiver, found in delays.items():
         report.add(f"{receiver}: capture to decoded, p50", median(found) * 1000, "ms")
         report.add(f"{receiver}: capture to decoded, p95", sorted(found)[len(found) * 95 // 100] * 1000, "ms")
-    for receiver in delays:
-        await over_losses(report, receiver, lossy_s, clock)
+    runs: dict[str, list[LossyRun]] = {"own": [], "stock": []}
+    for number in range(rounds):
+        for receiver in list(runs)[:: -1 if number % 2 else 1]:
+            runs[receiver].append(await over_losses(receiver, lossy_s, clock))
+    for receiver, seen in runs.items():
+        tell_losses(report, receiver, seen, lossy_s)
     await without_repairs(report, rounds, broken_s)
 
 
-async def over_losses(report: Report, receiver: str, seconds: float, clock: SystemClock) -> None:
-    """Our receiver is judged, aiortc's stands beside it."""
-    machine, own = Machine(clock), receiver == "own"
+@dataclass(frozen=True, slots=True)
+class LossyRun:
+    """What one viewer saw over losses; `left` are the freezes that the machine did not make."""
+
+    freezes: int
+    left: int
+    frozen_s: float
+    longest_s: float
+    longest_sent_s: float
+    longest_stall_s: float
+    fps: float
+    resent_percent: float
+    unreadable: int
+
+
+async def over_losses(receiver: str, seconds: float, clock: SystemClock) -> LossyRun:
+    """A fresh viewer over a lossy path."""
+    machine = Machine(clock)
     looking = asyncio.get_running_loop().create_task(machine.look())
     async with viewer(receiver, clock) as (track, link):
         path = link.path("node", "person")
@@ -185,28 +204,48 @@ async def over_losses(report: Report, receiver: str, seconds: float, clock: Syst
     looking.cancel()
     await asyncio.wait([looking])
     freezes = [(a, b) for a, b in pairwise(seen.times) if b - a > FREEZE_S]
-    left = [(a, b) for a, b in freezes if b - a - machine.share(a, b) > FREEZE_S]
-    note = f"5 % loss and 1 % late both ways, 10 ms each way, {seconds:g} s"
-    name = f"{receiver}: freezes above {FREEZE_S * 1000:g} ms"
-    report.add(name, len(freezes), "", note)
-    without = "without what the event loop or the publisher stood still"
-    report.judge(f"{name}, by losses", len(left), "", without, at_most=0 if own else None)
-    report.add(f"{receiver}: frozen", sum(b - a for a, b in freezes), "s")
-    report.add(f"{receiver}: longest gap", max(seen.gaps) * 1000, "ms")
-    report.add(f"{receiver}: longest gap as sent", max([s for _, s in machine.pauses], default=0.0) * 1000, "ms")
-    report.add(f"{receiver}: longest stall of the event loop", max(s for _, s in machine.stalls) * 1000, "ms")
-    report.add(f"{receiver}: pictures", len(seen.times) / seconds, "fps")
-    limit = RESENT_PERCENT if own else None
-    report.judge(f"{receiver}: sent again", resent_percent, "%", "of the media's bytes", at_most=limit)
-    report.judge(f"{receiver}: unreadable pictures", seen.unreadable, at_most=0 if own else None)
+    return LossyRun(
+        freezes=len(freezes),
+        left=sum(b - a - machine.share(a, b) > FREEZE_S for a, b in freezes),
+        frozen_s=sum(b - a for a, b in freezes),
+        longest_s=max(seen.gaps),
+        longest_sent_s=max([s for _, s in machine.pauses], default=0.0),
+        longest_stall_s=max(s for _, s in machine.stalls),
+        fps=len(seen.times) / seconds,
+        resent_percent=resent_percent,
+        unreadable=seen.unreadable,
+    )
+
+
+def tell_losses(report: Report, receiver: str, runs: Sequence[LossyRun], seconds: float) -> None:
+    """Medians of the runs; ours is judged, aiortc's stands beside it."""
+    own = receiver == "own"
+
+    def tell(name: str, values: Sequence[float], unit: str, note: str, at_most: float | None = None) -> None:
+        each = "each: " + " ".join(f"{value:.3g}" for value in values)
+        report.judge(f"{receiver}: {name}", median(values), unit, f"{note}{each}", at_most=at_most if own else None)
+
+    name = f"freezes above {FREEZE_S * 1000:g} ms"
+    tell(name, [r.freezes for r in runs], "", f"5 % loss and 1 % late both ways, 10 ms each way, {seconds:g} s; ")
+    without = "without what the event loop or the publisher stood still; "
+    tell(f"{name}, by losses", [r.left for r in runs], "", without, 0)
+    tell("frozen", [r.frozen_s for r in runs], "s", "")
+    tell("longest gap", [r.longest_s * 1000 for r in runs], "ms", "")
+    tell("longest gap as sent", [r.longest_sent_s * 1000 for r in runs], "ms", "")
+    tell("longest stall of the event loop", [r.longest_stall_s * 1000 for r in runs], "ms", "")
+    tell("pictures", [r.fps for r in runs], "fps", "")
+    tell("sent again", [r.resent_percent for r in runs], "%", "of the media's bytes; ", RESENT_PERCENT)
+    report.judge(f"{receiver}: unreadable pictures", sum(r.unreadable for r in runs), at_most=0 if own else None)
 
 
 def main(argv: Sequence[str]) -> int:
-    args = words("receive", __doc__ or "").parse_args(argv)
+    parser = words("receive", __doc__ or "")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of alternation; 5, the default: 13 minutes")
+    args = parser.parse_args(argv)
     report = Report("receive", quick=args.quick)
     before = os.environ.get(FORCED)
     try:
-        asyncio.run(measure(report, 1, 1.0, 2.0, 1.0) if args.quick else measure(report, 5, 6.0, 35.0, 15.0))
+        asyncio.run(measure(report, 1, 1.0, 2.0, 1.0) if args.quick else measure(report, args.rounds, 6.0, 35.0, 15.0))
     finally:
         os.environ.pop(FORCED, None)
         if before is not None:
