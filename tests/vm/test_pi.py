@@ -42,7 +42,7 @@ async def test_it_boots_and_its_button_rings(tmp_path: Path) -> None:
             await machine.power_on()
             await machine.shell(f"tar -xf /boot/firmware/checkout.tar --no-same-owner -C $(dirname {PACKAGE})")
             await machine.write(
-                "/etc/edge-node/edge-node.toml", house.settings(hub), owner="root:edge-node", mode="640"
+                "/etc/edge-node/edge-node.toml", house.settings(hub, tmp_path), owner="root:edge-node", mode="640"
             )
             await machine.shell(f"systemctl restart {UNIT}", timeout_s=120)
             await online(machine)

@@ -8,13 +8,16 @@ import contextlib
 import json
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from aiortc.mediastreams import MediaStreamError
 
+from edge_node.cli.main import main
 from edge_node.hub.server import Hub
+from edge_node.provision.formats import SETTINGS
 from edge_node.realtime.events import Data, PeerLeft
 from edge_node.realtime.peer import MeteredPeer
 from tests.support.peers import RATE, Tone, Watcher, hears, peer_of, strongest
@@ -25,51 +28,58 @@ UNIT = "edge-node"
 CHANNEL = "home/front-door"
 TELEMETRY = "telemetry/front-door"
 BUTTON, RELAY, LED = 17, 22, 27
+PULSE_MS = 6000
+NODE = "front-door"
+REGISTER = "enrolment.json"
+"""Beside the keys of the hub, which reads it."""
 WIDTH_PX, HEIGHT_PX, FPS = 320, 180, 10
 MIC_HZ, VOICE_HZ = 600.0, 880.0
 ONLINE_S = 300.0
 MESSAGE_S = 120.0
 MEDIA_S = 180.0
 
-SETTINGS = """
-[node]
-id = "front-door"
+FLEET = """
+[card]
+format = "edge-node"
+
+[hub]
+url = "{url}"
+
+[settings.node]
 name = "Front door"
 
-[channel]
-url = "{url}"
+[settings.channel]
 allow_insecure_lan = true
 name = "{channel}"
-api_key = "{key}"
 
-[video]
+[settings.video]
 source = "v4l2"
 width_px = {width_px}
 height_px = {height_px}
 fps = {fps}
 
-[audio]
+[settings.audio]
 microphone = "hw:0,1"
 speaker = "hw:1,0"
 echo_cancel = "off"                 # its people are tones
 
-[[gpio.button]]
+[[settings.gpio.button]]
 name = "call"
 pin = "GPIO{button}"
 
-[[gpio.led]]
+[[settings.gpio.led]]
 name = "status"
 pin = "GPIO{led}"
 
-[[gpio.relay]]
+[[settings.gpio.relay]]
 name = "door"
 pin = "GPIO{relay}"
-pulse_ms = 3000
+pulse_ms = {pulse_ms}
 
-[door]
+[settings.door]
 allow = ["resident-*"]
 
-[telemetry]
+[settings.telemetry]
 channel = "{telemetry}"
 interval_s = 2
 """
@@ -85,11 +95,24 @@ while time.monotonic() < end:
 print(round(100 * lit / count))'"""
 
 
-def settings(hub: Hub) -> str:
-    """The node's settings file for a hub of this machine."""
+def card(hub: Hub, folder: Path) -> dict[str, bytes]:
+    """What `edge-node provision new` puts onto a boot partition: settings, and a claim that the hub takes once."""
     values = {"width_px": WIDTH_PX, "height_px": HEIGHT_PX, "fps": FPS, "button": BUTTON, "led": LED, "relay": RELAY}
     url = f"ws://{HOST}:{hub.url.rpartition(':')[2]}"
-    return SETTINGS.format(url=url, channel=CHANNEL, telemetry=TELEMETRY, key=hub.dev_key, **values)
+    fleet, claims, out = folder / "fleet.toml", folder / "claims.csv", folder / "cards"
+    fleet.write_text(FLEET.format(url=url, channel=CHANNEL, telemetry=TELEMETRY, pulse_ms=PULSE_MS, **values))
+    register = str(folder / REGISTER)
+    assert main(["hub", "claim", "new", NODE, "--out", str(claims), "--file", register]) == 0
+    assert main(["provision", "new", NODE, "--fleet", str(fleet), "--claims", str(claims), "--out", str(out)]) == 0
+    made = out / NODE
+    return {str(path.relative_to(made)): path.read_bytes() for path in sorted(made.rglob("*")) if path.is_file()}
+
+
+def settings(hub: Hub, folder: Path) -> str:
+    """The same settings for a node that nobody enrols."""
+    text = card(hub, folder)[SETTINGS].decode()
+    assert "enrolled = true" in text
+    return text.replace("enrolled = true", f'api_key = "{hub.dev_key}"')
 
 
 class Resident:
@@ -165,6 +188,20 @@ async def pictures(track: Any, count: int, timeout_s: float) -> tuple[list[npt.N
             frame = await track.recv()
             seen.append(frame.to_ndarray(format="gray"))
     return seen, count / (loop.time() - began)
+
+
+# Kills the program while a pin is high; prints after how many milliseconds it was low.
+KILLED = """python3 -c '
+import os, time
+def level():
+    return open("/run/pins/sim_gpio{line}/value").read(1)
+while level() != "1":
+    time.sleep(0.01)
+os.kill({pid}, 9)
+began = time.monotonic()
+while level() == "1":
+    time.sleep(0.01)
+print(round(1000 * (time.monotonic() - began)))'"""
 
 
 async def heard_at_the_door(machine: Machine) -> float:

@@ -184,11 +184,11 @@ class Machine:
 async def boot_card(path: Path, files: Mapping[str, str | bytes]) -> Path:
     """An image of a boot partition with these files."""
     await _run("mkfs.vfat", "-C", "-n", "bootfs", str(path), "65536")
+    for folder in sorted({name.rpartition("/")[0] for name in files} - {""}):
+        await _run("mmd", "-i", str(path), f"::{folder}")
     for name, given in files.items():
         content = path.with_suffix(".content")
         content.write_bytes(given.encode() if isinstance(given, str) else given)
-        if "/" in name:
-            await _run("mmd", "-i", str(path), "-D", "s", f"::{name.rpartition('/')[0]}")
         await _run("mcopy", "-i", str(path), str(content), f"::{name}")
     return path
 
