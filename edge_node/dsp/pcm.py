@@ -45,6 +45,10 @@ def mono(interleaved: Pcm, channels: int) -> Pcm:
     """Averages interleaved samples of shape (frames * channels,) to shape (frames,)."""
     if channels == 1:
         return interleaved
+    if channels == 2:  # what comes of Opus; a quarter of the time of mean(), with its rounding: halves to even
+        total = interleaved[::2].astype(np.int32) + interleaved[1::2]
+        halved: Pcm = ((total + (total >> 1 & 1)) >> 1).astype(np.int16)
+        return halved
     return saturate(interleaved.reshape(-1, channels).mean(axis=1, dtype=np.float64))
 
 

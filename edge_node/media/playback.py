@@ -206,5 +206,9 @@ class Playback:
 
 def _samples(frame: av.AudioFrame) -> Pcm:
     """Mono of a decoded frame: aiortc's decoders give packed s16."""
-    interleaved = frame.to_ndarray().reshape(-1).astype(np.int16, copy=False)
-    return mono(interleaved, frame.layout.nb_channels)
+    channels = frame.layout.nb_channels
+    if frame.format.name != "s16":
+        return mono(frame.to_ndarray().reshape(-1).astype(np.int16, copy=False), channels)
+    # Straight from the frame's memory, which to_ndarray() would copy twice; mono() copies but for one channel.
+    interleaved = np.frombuffer(memoryview(frame.planes[0]), np.int16, frame.samples * channels)
+    return interleaved.copy() if channels == 1 else mono(interleaved, channels)

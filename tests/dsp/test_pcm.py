@@ -27,6 +27,9 @@ def test_stereo_there_and_back() -> None:
     assert pcm.mono(pcm.stereo(block), 2).tolist() == block.tolist()
     assert pcm.mono(block, 1) is block
     assert pcm.mono(np.array([32_767, 32_767, -32_768, 32_767], np.int16), 2).tolist() == [32_767, 0]
+    odd = np.array([1, 2, 3, 4, -1, -2, -3, -4, -32_768, -32_767], np.int16)
+    assert pcm.mono(odd, 2).tolist() == [2, 4, -2, -4, -32_768], "halves go to the even one"
+    assert pcm.mono(np.array([1, 2, 6, -3, 0, 0], np.int16), 3).tolist() == [3, -1]
 
 
 @pytest.mark.parametrize(
