@@ -142,5 +142,5 @@ def _pictures(count: int) -> list[av.VideoFrame]:
 def _noise(luck: random.Random, rows: int, columns: int, deviation: float) -> npt.NDArray[np.float32]:
     """Nearly normal around 0; numpy.random would stay in memory for good, 2 MB."""
     dice = np.frombuffer(luck.randbytes(DICE * rows * columns), np.uint8).reshape(DICE, rows, columns)
-    thrown: npt.NDArray[np.float32] = np.add.reduce(dice, axis=0, dtype=np.float32)
+    thrown: npt.NDArray[np.float32] = np.sum(dice, axis=0, dtype=np.float32)
     return (thrown - np.float32(DICE * 127.5)) * np.float32(deviation / DICE_DEVIATION)
