@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-HOLD_S = 0.025
-"""A packet of sound waits this long, a little more than its length, for the one before it."""
+HOLD_S = 0.01
+"""A packet of sound waits this long, half its length, for the one before it: the playout buffer holds little more."""
 HELD = 2
 """So many packets after a missing one prove it lost."""
 SPAN = 100
