@@ -43,10 +43,11 @@ class Epoch:
     def heard(self, hello: Hello, *, settled: bool) -> list[EpochEffect]:
         """What a hello means; `settled`: a connection was agreed upon with whoever was there before."""
         before, self.other = self.other, hello.epoch
-        if before == hello.epoch or hello.of == self.own:
-            return [StartOver()] if before not in (None, hello.epoch) else []
+        if before == hello.epoch:
+            return []
+        effects: list[EpochEffect] = [] if hello.of == self.own else [Introduce()]
         if before is not None:
-            return [Introduce(), StartOver()]
+            return [*effects, StartOver()]
         if settled:
-            return [Introduce(), Verify()]
-        return [Introduce()] if hello.of is not None else []  # else the first hellos cross: each comes by itself
+            return [*effects, Verify()]
+        return effects if hello.of is not None else []  # else the first hellos cross: each comes by itself
