@@ -1,4 +1,4 @@
-"""The hub as a pure machine: connections, channels, presence, routing, quotas."""
+"""The hub as a pure machine: who is connected, what each credential lets them say, to whom it goes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from edge_node.protocol.codec import decode_client, encode
+from edge_node.protocol.codec import decode_client
 from edge_node.protocol.frames import (
     Ack,
     ClientFrame,
@@ -19,11 +19,9 @@ from edge_node.protocol.frames import (
     Missing,
     Ping,
     Pong,
-    PresenceFrame,
     PresencePeer,
     Publish,
     Send,
-    ServerFrame,
     Subscribe,
     Unsubscribe,
     Welcome,
@@ -46,12 +44,7 @@ from edge_node.protocol.hub_events import (
 from edge_node.protocol.hub_meters import Bucket, HubCounters, Quota, return_delays_ms
 from edge_node.protocol.names import ErrorCode, WsCloseCode, is_reserved
 from edge_node.protocol.patterns import Pattern, parse_pattern
-from edge_node.protocol.roster import Roster
-
-# Half of what a client takes in one frame (MAX_INBOUND_CLIENT_BYTES): a larger roster is sent without metadata.
-MAX_SNAPSHOT_BYTES = 512 * 1024
-MAX_LEAVING = 10_000
-"""Peers in their leave grace; beyond that a peer is announced as left at once."""
+from edge_node.protocol.presence import Presence
 
 
 @dataclass(slots=True)
@@ -77,11 +70,16 @@ class HubMachine:
         self._limits = limits or HubLimits()
         self._members: dict[int, _Member] = {}
         self._by_peer: dict[str, list[int]] = {}
-        self._roster = Roster()
-        self._leaving: dict[tuple[str, str], tuple[float, PresencePeer]] = {}
-        self.deadline: float | None = None
+        self._next_end = math.inf
+        self.presence = Presence(lambda conn: self._members[conn].grant)
         self.counters = HubCounters()
         self.quota = Quota(self._limits.quota, self._limits.period_s)
+
+    @property
+    def deadline(self) -> float | None:
+        """When tick() is due, or None."""
+        due = min(self._next_end, self.presence.deadline)
+        return due if due < math.inf else None
 
     @property
     def connections(self) -> int:
@@ -93,7 +91,7 @@ class HubMachine:
 
     @property
     def channels(self) -> int:
-        return len(self._roster)
+        return len(self.presence.roster)
 
     def connections_of(self, peer_id: str) -> int:
         """How many connections this peer has open."""
@@ -101,9 +99,7 @@ class HubMachine:
 
     def peers(self, channel: str) -> list[PresencePeer]:
         """Who is present in a channel, with metadata; those in their leave grace included."""
-        present = {peer: self._row(conn) for peer, conn in self._roster.peers(channel).items()}
-        lingering = {row.peer_id: row for (where, _), (_, row) in self._leaving.items() if where == channel}
-        return list((lingering | present).values())
+        return self.presence.peers(channel)
 
     def handle(self, event: HubEvent, now: float) -> list[HubEffect]:
         """What follows from an event. Never raises."""
@@ -131,13 +127,8 @@ class HubMachine:
         effects: list[HubEffect] = []
         for member in [m for m in self._members.values() if m.expires_at <= now]:
             effects += self._drop(member, WsCloseCode.TOKEN_EXPIRED, "the token has expired", now)
-        for key, (at, row) in list(self._leaving.items()):
-            if at <= now:
-                del self._leaving[key]
-                effects += self._announce(key[0], left=row)
-        times = [m.expires_at for m in self._members.values()] + [at for at, _ in self._leaving.values()]
-        self.deadline = min((t for t in times if t < math.inf), default=None)
-        return effects
+        self._next_end = min((m.expires_at for m in self._members.values()), default=math.inf)
+        return [*effects, *self.presence.tick(now)]
 
     # Coming
 
@@ -158,15 +149,11 @@ class HubMachine:
             conn, grant, expires_at, Bucket(limits.rate_per_s, limits.burst, limits.burst, now)
         )
         self._by_peer.setdefault(grant.peer_id, []).append(conn)
-        self._wake_at(expires_at)
+        self._next_end = min(self._next_end, expires_at)
         welcome = Welcome(
             grant.peer_id, grant.expires_at, event.server_time, limits.max_message_bytes, grant.metadata or None
         )
-        return [*effects, _text((conn,), welcome)]
-
-    def _wake_at(self, when: float) -> None:
-        if when < math.inf and (self.deadline is None or when < self.deadline):
-            self.deadline = when
+        return [*effects, SendText.of((conn,), welcome)]
 
     # Frames
 
@@ -191,21 +178,21 @@ class HubMachine:
             case Subscribe():
                 return self._subscribe(member, frame)
             case Unsubscribe(channel, request_id):
-                return [*self._ack(member, request_id), *self._unsubscribe(member, channel)]
+                return [*self._ack(member, request_id), *self._unsubscribe(member, channel, now)]
             case Publish():
                 return self._publish(member, frame, now)
             case Send():
                 return self._send(member, frame, now)
             case Ping(request_id):
-                return [_text((member.conn,), Pong(request_id))]
+                return [SendText.of((member.conn,), Pong(request_id))]
         assert_never(frame)  # pragma: no cover
 
     def _ack(self, member: _Member, request_id: str | None) -> list[HubEffect]:
-        return [] if request_id is None else [_text((member.conn,), Ack(request_id))]
+        return [] if request_id is None else [SendText.of((member.conn,), Ack(request_id))]
 
     def _error(self, member: _Member, request_id: str | None, code: str, message: str) -> list[HubEffect]:
         self.counters.errors += 1
-        return [_text((member.conn,), ErrorFrame(code, request_id, message))]
+        return [SendText.of((member.conn,), ErrorFrame(code, request_id, message))]
 
     def _refusal(self, grant: Grant, action: str, channel: str, allowed: bool) -> tuple[str, str] | None:
         if is_reserved(channel):
@@ -228,21 +215,12 @@ class HubMachine:
                 member, frame.request_id, ErrorCode.CHANNEL_LIMIT_EXCEEDED, f"a connection has at most {cap} channels"
             )
         member.channels[channel] = pattern
-        effects = self._ack(member, frame.request_id)
-        if not pattern.is_name:
-            self._roster.add_pattern(pattern, member.conn, frame.include_sender_metadata)
-            return effects
-        first = self._roster.add(channel, member.conn, grant.peer_id, frame.include_sender_metadata)
-        if grant.permits("presence"):
-            effects.append(self._snapshot(member, channel))
-        was_lingering = self._leaving.pop((channel, grant.peer_id), None) is not None
-        if first and not was_lingering:
-            effects += self._announce(channel, joined=self._row(member.conn))
-        return effects
+        told = self.presence.subscribe(member.conn, pattern, frame.include_sender_metadata)
+        return [*self._ack(member, frame.request_id), *told]
 
-    def _unsubscribe(self, member: _Member, channel: str) -> list[HubEffect]:
+    def _unsubscribe(self, member: _Member, channel: str, now: float) -> list[SendText]:
         pattern = member.channels.pop(channel, None)
-        return self._leave(member, pattern, math.inf, 0) if pattern else []
+        return self.presence.unsubscribe(member.conn, member.grant, pattern, now) if pattern else []
 
     def _over_quota(self, member: _Member, request_id: str | None, now: float) -> list[HubEffect] | None:
         """Counts a message; the error when the period's are used up: it is dropped, the connection stays."""
@@ -276,14 +254,14 @@ class HubMachine:
         self, channel: str, data: object, sender: str, metadata: Mapping[str, object] | None, own: int | None
     ) -> list[HubEffect] | None:
         """The message for all receivers, serialized once (twice when some want metadata); None: not serializable."""
-        receivers = self._roster.receivers(channel)
+        receivers = self.presence.roster.receivers(channel)
         if own is not None:
             receivers.pop(own, None)
         rich = tuple(conn for conn, wants in receivers.items() if wants and metadata)
         plain = tuple(conn for conn, wants in receivers.items() if not (wants and metadata))
         try:
             effects = [
-                _text(conns, MessageFrame(channel, sender, data, meta))
+                SendText.of(conns, MessageFrame(channel, sender, data, meta))
                 for conns, meta in ((plain, None), (rich, metadata))
                 if conns or meta is None
             ]
@@ -305,53 +283,11 @@ class HubMachine:
             self.counters.dropped["peer_not_found"] += 1
             return self._error(member, rid, ErrorCode.PEER_NOT_FOUND, "no such peer is connected")
         try:
-            direct = _text(to, DirectFrame(grant.peer_id, frame.data, grant.peer_metadata))
+            direct = SendText.of(to, DirectFrame(grant.peer_id, frame.data, grant.peer_metadata))
         except (ValueError, TypeError, RecursionError):
             return self._error(member, rid, ErrorCode.MALFORMED_MESSAGE, "data is not JSON")
         self.counters.accepted("send", len(to))
         return [*self._ack(member, rid), direct]
-
-    # Presence
-
-    def _row(self, conn: int) -> PresencePeer:
-        grant = self._members[conn].grant
-        return PresencePeer(grant.peer_id, grant.peer_metadata)
-
-    def _snapshot(self, member: _Member, channel: str) -> SendText:
-        """Who is there already: always sent after a subscribe, never lists the receiver itself."""
-        rows = tuple(row for row in self.peers(channel) if row.peer_id != member.grant.peer_id)
-        effect = _text((member.conn,), PresenceFrame(channel, rows))
-        if len(effect.text) <= MAX_SNAPSHOT_BYTES:
-            return effect
-        return _text((member.conn,), PresenceFrame(channel, tuple(PresencePeer(row.peer_id) for row in rows)))
-
-    def _announce(
-        self, channel: str, joined: PresencePeer | None = None, left: PresencePeer | None = None
-    ) -> list[HubEffect]:
-        row = joined or left
-        assert row is not None
-        to = tuple(conn for conn in self._roster.conns(channel) if self._sees(conn, row.peer_id))
-        if not to:
-            return []
-        return [_text(to, PresenceFrame(channel, (joined,) if joined else (), (left,) if left else ()))]
-
-    def _sees(self, conn: int, peer_id: str) -> bool:
-        grant = self._members[conn].grant
-        return grant.peer_id != peer_id and grant.permits("presence")
-
-    def _leave(self, member: _Member, pattern: Pattern, now: float, grace_s: float) -> list[HubEffect]:
-        if not pattern.is_name:
-            self._roster.remove_pattern(pattern.text, member.conn)
-            return []
-        channel, peer_id = pattern.text, member.grant.peer_id
-        if not self._roster.remove(channel, member.conn, peer_id):
-            return []
-        row = PresencePeer(peer_id, member.grant.peer_metadata)
-        if grace_s > 0 and len(self._leaving) < MAX_LEAVING:
-            self._leaving[channel, peer_id] = (now + grace_s, row)
-            self._wake_at(now + grace_s)
-            return []
-        return self._announce(channel, left=row)
 
     # Going
 
@@ -363,7 +299,7 @@ class HubMachine:
             del self._by_peer[member.grant.peer_id]
         effects: list[HubEffect] = []
         for pattern in member.channels.values():
-            effects += self._leave(member, pattern, now, grace_s)
+            effects += self.presence.unsubscribe(member.conn, member.grant, pattern, now, grace_s)
         return effects
 
     def _drop(self, member: _Member, code: int, reason: str, now: float) -> list[HubEffect]:
@@ -381,9 +317,7 @@ class HubMachine:
         for conn in list(self._by_peer.get(peer_id, ())):
             effects.append(Close(conn, WsCloseCode.ADMIN_DISCONNECT, "disconnected by the administrator"))
             effects += self._forget(self._members[conn], now, 0)
-        for key in [k for k in self._leaving if k[1] == peer_id]:
-            effects += self._announce(key[0], left=self._leaving.pop(key)[1])
-        return effects
+        return [*effects, *self.presence.end_grace(peer_id)]
 
     def _revoke(self, key_ids: frozenset[str], now: float) -> list[HubEffect]:
         """As a kick, with the code of a credential that is none any more."""
@@ -397,16 +331,10 @@ class HubMachine:
         conns = tuple(self._members)
         self._members.clear()
         self._by_peer.clear()
-        self._leaving.clear()
-        self._roster = Roster()
-        self.deadline = None
+        self._next_end = math.inf
+        self.presence = Presence(lambda conn: self._members[conn].grant)
         effects: list[HubEffect] = []
         for conn, delay_ms in zip(conns, return_delays_ms(len(conns), spread_s), strict=True):
-            effects.append(_text((conn,), GoingAwayFrame(delay_ms)))
+            effects.append(SendText.of((conn,), GoingAwayFrame(delay_ms)))
             effects.append(Close(conn, WsCloseCode.GOING_AWAY, "the hub is shutting down"))
         return effects
-
-
-def _text(to: tuple[int, ...], frame: ServerFrame) -> SendText:
-    """Raises ValueError, TypeError or RecursionError when a client's data cannot be written as JSON."""
-    return SendText(to, encode(frame).encode())

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_node.protocol.frames import Json
+from edge_node.protocol.codec import encode
+from edge_node.protocol.frames import Json, ServerFrame
 from edge_node.protocol.grants import Grant
 from edge_node.protocol.names import MAX_CHANNELS_PER_CONNECTION, MAX_MESSAGE_BYTES
 
@@ -101,6 +102,11 @@ class SendText:
 
     to: tuple[int, ...]
     text: bytes
+
+    @classmethod
+    def of(cls, to: tuple[int, ...], frame: ServerFrame) -> SendText:
+        """Raises ValueError, TypeError or RecursionError when a client's data cannot be written as JSON."""
+        return cls(to, encode(frame).encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,8 +172,8 @@ class HubTarget:
             "hub connections": machine.connections,
             "hub peers": len(machine._by_peer),
             "hub channels": machine.channels,
-            "hub patterns": machine._roster.patterns,
-            "hub leaving": len(machine._leaving),
+            "hub patterns": machine.presence.roster.patterns,
+            "hub leaving": len(machine.presence.leaving),
         }
         for name, size in sizes.items():
             self.high_water[name] = max(self.high_water[name], size)
@@ -190,6 +190,12 @@ class HubTarget:
         self._now += 10
         self._apply(self._machine.tick(self._now))
         machine = self._machine
-        left = machine.connections, machine.channels, machine._roster.patterns, machine._leaving, machine._by_peer
+        left = (
+            machine.connections,
+            machine.channels,
+            machine.presence.roster.patterns,
+            machine.presence.leaving,
+            machine._by_peer,
+        )
         assert not any(left), left
         assert machine.deadline is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from edge_node.protocol import hub
 from edge_node.protocol.hub_events import Disconnected, HubLimits, Inject, Kick, Received, Revoke, Shutdown
 from edge_node.protocol.hub_meters import MIN_RETRY_MS
 from tests.support.hub_world import HubWorld
@@ -120,55 +119,6 @@ def test_shutdown_says_so_then_closes_and_is_then_empty() -> None:
     assert world.take(ben)[-1] == {"type": "going_away", "retryAfterMs": MIN_RETRY_MS + 5000}
     assert world.closed == {anna: 1001, ben: 1001}
     assert (world.machine.connections, world.machine.channels, world.machine.deadline) == (0, 0, None)
-
-
-def test_leave_grace_hides_a_short_absence() -> None:
-    world = HubWorld(HubLimits(leave_grace_s=3))
-    anna, door = world.connect("anna"), world.connect("door", peer_metadata={"n": 1})
-    for conn in (anna, door):
-        world.say(conn, type="subscribe", channel="home")
-    world.take(anna)
-    world.disconnect(door)
-    assert sorted(p.peer_id for p in world.machine.peers("home")) == ["anna", "door"]
-    assert world.error(anna, type="send", to="door", data=1) == "peer_not_found"
-    again = world.connect("door")
-    world.take(again)
-    world.say(again, type="subscribe", channel="home")
-    assert [p["peerId"] for p in world.take(again)[-1]["joined"]] == ["anna"]
-    world.tick(10)
-    assert world.take(anna) == [], "neither left nor joined was said"
-    world.disconnect(again)
-    world.tick(2.9)
-    assert world.take(anna) == []
-    world.tick(0.2)
-    assert [p["peerId"] for p in world.take(anna)[0]["left"]] == ["door"]
-
-
-def test_leave_grace_is_not_for_those_who_leave_on_purpose() -> None:
-    world = HubWorld(HubLimits(leave_grace_s=3))
-    anna, door = world.connect("anna"), world.connect("door")
-    for conn in (anna, door):
-        world.say(conn, type="subscribe", channel="home")
-    world.take(anna)
-    world.say(door, type="unsubscribe", channel="home")
-    assert len(world.take(anna)) == 1
-    world.say(door, type="subscribe", channel="home")
-    world.take(anna)
-    world.disconnect(door)
-    world.handle(Kick("door"))
-    assert [p["peerId"] for p in world.take(anna)[0]["left"]] == ["door"], "a kick ends the grace"
-
-
-def test_the_grace_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "MAX_LEAVING", 1)
-    world = HubWorld(HubLimits(leave_grace_s=3))
-    anna, door, cam = (world.connect(n) for n in ("anna", "door", "cam"))
-    for conn in (anna, door, cam):
-        world.say(conn, type="subscribe", channel="home")
-    world.take(anna)
-    world.disconnect(door)
-    world.disconnect(cam)
-    assert [[p["peerId"] for p in frame["left"]] for frame in world.take(anna)] == [["cam"]]
 
 
 def test_a_newer_connection_may_replace_the_older() -> None:

@@ -122,7 +122,7 @@ class HubStory(RuleBasedStateMachine):
         self.nothing_piles_up()
 
     def views_are_true(self) -> None:
-        lingering = self.world.machine._leaving
+        lingering = self.world.machine.presence.leaving
         for (conn, channel), view in self.view.items():
             present = {self.peer[c] for c, held in self.held.items() if channel in held}
             present |= {peer for where, peer in lingering if where == channel}
@@ -133,9 +133,9 @@ class HubStory(RuleBasedStateMachine):
         assert machine.connections == len(self.peer) <= self.limits.max_connections
         names = {c for held in self.held.values() for c in held if "*" not in c}
         assert machine.channels == len(names)
-        assert machine._roster.patterns == len({c for held in self.held.values() for c in held if "*" in c})
+        assert machine.presence.roster.patterns == len({c for held in self.held.values() for c in held if "*" in c})
         assert set(machine._by_peer) == set(self.peer.values())
-        assert len(machine._leaving) <= (9 if self.limits.leave_grace_s else 0)
+        assert len(machine.presence.leaving) <= (9 if self.limits.leave_grace_s else 0)
 
 
 class GraceStory(HubStory):
