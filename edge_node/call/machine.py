@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from edge_node.call import messages as msg
+from edge_node.call import privacy
 from edge_node.call.bucket import Buckets, Rate
 from edge_node.call.effects import (
     AllowAudio,
@@ -34,14 +35,13 @@ from edge_node.call.events import (
 )
 from edge_node.call.hunt import Hunt
 from edge_node.call.messages import Reason, State
+from edge_node.call.ongoing import NEVER, Call
 from edge_node.call.policy import DoorKeeper, DoorPolicy, roles_of
 from edge_node.call.signed import Verify
 
 MAX_PEERS = 256  # what one channel holds
 MESSAGE_RATE = Rate(per_s=5, burst=20)
-NEVER = float("inf")
 TOGGLE = {Phase.IDLE: "call", Phase.RINGING: "hangup", Phase.INCOMING: "answer", Phase.ACTIVE: "hangup"}
-MUTE = {"on": True, "off": False, "hold": True, "release": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +62,6 @@ class CallConfig:
     door: DoorPolicy = field(default_factory=DoorPolicy)
 
 
-@dataclass(slots=True)
-class _Call:
-    id: str
-    phase: Phase
-    at: float
-    ends_at: float
-    peer_id: str | None = None
-    hunt: Hunt | None = None
-    next_ring: float = NEVER
-    grace_ends: float = NEVER
-    warn_at: float = NEVER
-
-
 class CallMachine:
     """Turns events into effects; `now` is in seconds of any clock that never goes back.
 
@@ -88,7 +75,7 @@ class CallMachine:
         self._talkers = Buckets(config.message_rate)
         self._peers: dict[str, frozenset[str]] = {}
         self._up = False
-        self._call: _Call | None = None
+        self._call: Call | None = None
         self._unsent_end: msg.Data | None = None
         self._out: list[Effect] = []
         self.view = CallView(muted=muted)
@@ -107,11 +94,7 @@ class CallMachine:
     @property
     def deadline(self) -> float | None:
         """When tick() is due, or None."""
-        if self._call is None:
-            return None
-        call = self._call
-        slot_ends = call.hunt.slot_ends if call.hunt else NEVER
-        return min(call.ends_at, call.next_ring, call.grace_ends, call.warn_at, slot_ends)
+        return None if self._call is None else self._call.deadline
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """What to do about an event."""
@@ -147,10 +130,8 @@ class CallMachine:
         call = self._call
         if call is None:
             return
-        if now >= call.grace_ends:
-            self._end(call, Reason.PEER_LEFT, now)
-        elif now >= call.ends_at:
-            self._end(call, Reason.LIMIT if call.phase is Phase.ACTIVE else Reason.TIMEOUT, now)
+        if (reason := call.over(now)) is not None:
+            self._end(call, reason, now)
         elif now >= call.warn_at:
             call.warn_at = NEVER
             self._out.append(LimitNear())
@@ -163,14 +144,14 @@ class CallMachine:
                 self._ring(call, call.hunt)
                 call.next_ring = now + self._config.repeat_s
 
-    def _ring(self, call: _Call, hunt: Hunt) -> None:
+    def _ring(self, call: Call, hunt: Hunt) -> None:
         if hunt.everyone:
             self._broadcast(self._ring_data(call))
             return
         for peer_id in hunt.ringing(self._peers):
             self._send(peer_id, self._ring_data(call))
 
-    def _ring_data(self, call: _Call) -> msg.Data:
+    def _ring_data(self, call: Call) -> msg.Data:
         return msg.ring(call.id, self._config.node_id, self._config.name, call.at)
 
     # This machine's own side
@@ -188,13 +169,13 @@ class CallMachine:
         match TOGGLE[phase] if verb == "toggle" else verb, call:
             case "call", None:
                 self._press(event, now)
-            case "call" | "answer", _Call(phase=Phase.INCOMING, peer_id=str(caller)) as waiting:
+            case "call" | "answer", Call(phase=Phase.INCOMING, peer_id=str(caller)) as waiting:
                 self._activate(waiting, caller, now)
-            case "hangup", _Call(phase=Phase.RINGING) as ringing:
+            case "hangup", Call(phase=Phase.RINGING) as ringing:
                 self._end(ringing, Reason.CANCELLED, now)
-            case "hangup", _Call(phase=Phase.INCOMING) as waiting:
+            case "hangup", Call(phase=Phase.INCOMING) as waiting:
                 self._end(waiting, Reason.DECLINED, now)
-            case "hangup", _Call(peer_id=str(answerer)) as talk:
+            case "hangup", Call(peer_id=str(answerer)) as talk:
                 self._end(talk, Reason.HANGUP, now)
                 self._send(answerer, msg.hangup(talk.id))
             case _:
@@ -202,25 +183,19 @@ class CallMachine:
                 self._out.append(Audit(event.action, None, False, why))
 
     def _mute(self, how: str, source: str) -> None:
-        view = self.view
-        if how == "release" and not view.held:
-            return  # the switch is where it was: who asked for privacy by other means keeps it
-        muted = MUTE.get(how, not view.muted)
-        what = f"privacy {'on' if muted else 'off'}"
-        if view.held and not muted and how != "release":
-            self._out.append(Audit(what, None, False, f"{source}: the switch at the node says private"))
-            return
-        held = how == "hold" or (view.held and how != "release")
-        if (muted, held) != (view.muted, view.held):
-            self._out.append(Audit(what, None, True, source))
-            self._show(replace(view, muted=muted, held=held))
+        view = privacy.asked(self.view, how)
+        if view is None:
+            self._out.append(Audit("privacy off", None, False, f"{source}: the switch at the node says private"))
+        elif view != self.view:
+            self._out.append(Audit(f"privacy {'on' if view.muted else 'off'}", None, True, source))
+            self._show(view)
 
     def _press(self, event: Action, now: float) -> None:
         config = self._config
         slot_s = config.ring_s / max(1, len(config.targets))
         hunt = Hunt(config.targets, sequential=config.sequential, slot_s=slot_s, now=now)
         hunt.skip_empty(self._peers, now)
-        self._begin(_Call(event.fresh_id, Phase.RINGING, event.at, now + config.ring_s, hunt=hunt, next_ring=now), now)
+        self._begin(Call(event.fresh_id, Phase.RINGING, event.at, now + config.ring_s, hunt=hunt, next_ring=now), now)
 
     def _open_locally(self, door: str, source: str) -> None:
         if door in self._config.door.doors:
@@ -237,7 +212,7 @@ class CallMachine:
             self._unsent_end = None
         if self._call is None:
             return
-        self._broadcast(self._state_data(self._call))
+        self._broadcast(self._call.state())
         if self._call.hunt is not None:
             self._call.next_ring = now
 
@@ -252,7 +227,7 @@ class CallMachine:
         if peer_id == call.peer_id:
             call.grace_ends = NEVER
         if call.hunt is None:
-            self._send(peer_id, self._state_data(call))
+            self._send(peer_id, call.state())
             return
         call.hunt.skip_empty(self._peers, now)
         if peer_id in call.hunt.ringing(self._peers):
@@ -308,9 +283,9 @@ class CallMachine:
         if self._call is not None:
             again = self._call.id == call_id and self._call.peer_id == peer_id
             busy = msg.state(call_id, State.ENDED, reason=Reason.BUSY)
-            self._send(peer_id, self._state_data(self._call) if again else busy)
+            self._send(peer_id, self._call.state() if again else busy)
             return
-        call = _Call(call_id, Phase.INCOMING, now, now + self._config.ring_s, peer_id=peer_id)
+        call = Call(call_id, Phase.INCOMING, now, now + self._config.ring_s, peer_id=peer_id)
         if self._config.auto_answer:
             self._activate(call, peer_id, now)
         else:
@@ -345,19 +320,19 @@ class CallMachine:
         if call is not None and peer_id == call.peer_id:
             self._end(call, Reason.CANCELLED if call.phase is Phase.INCOMING else Reason.HANGUP, now)
 
-    def _named(self, peer_id: str, message: msg.Answer | msg.Decline | msg.Hangup) -> _Call | None:
+    def _named(self, peer_id: str, message: msg.Answer | msg.Decline | msg.Hangup) -> Call | None:
         if self._call is not None and self._call.id == message.call:
             return self._call
         ended = self._call is None and message.call == self.view.call
         self._refuse(peer_id, message, "this call has ended" if ended else "there is no such call")
         return None
 
-    def _tell_or_refuse(self, call: _Call, peer_id: str, message: msg.Answer | msg.Decline) -> None:
+    def _tell_or_refuse(self, call: Call, peer_id: str, message: msg.Answer | msg.Decline) -> None:
         """The answer to somebody who answers or declines what rings no more."""
         if call.phase is Phase.INCOMING:
             self._refuse(peer_id, message, "this call waits for the node to answer")
         elif peer_id == call.peer_id:
-            self._send(peer_id, self._state_data(call))
+            self._send(peer_id, call.state())
         else:
             self._send(peer_id, msg.state(call.id, State.ACTIVE, by=call.peer_id, reason=Reason.BUSY))
 
@@ -382,41 +357,27 @@ class CallMachine:
 
     # Changes of the call
 
-    def _begin(self, call: _Call, now: float) -> None:
+    def _begin(self, call: Call, now: float) -> None:
         self._call = call
         self._show(CallView(call.phase, call.id, call.peer_id, None, now, self.view.muted, self.view.held))
-        self._broadcast(self._state_data(call))
+        self._broadcast(call.state())
 
-    def _activate(self, call: _Call, peer_id: str, now: float) -> None:
-        talk_s, warn_s = self._config.max_talk_s, self._config.warn_s
-        self._call = replace(
-            call,
-            phase=Phase.ACTIVE,
-            peer_id=peer_id,
-            ends_at=now + talk_s,
-            warn_at=now + talk_s - warn_s if 0 < warn_s < talk_s else NEVER,
-            hunt=None,
-            next_ring=NEVER,
-        )
+    def _activate(self, call: Call, peer_id: str, now: float) -> None:
+        self._call = call.answered(peer_id, now, self._config.max_talk_s, self._config.warn_s)
         self._show(CallView(Phase.ACTIVE, call.id, peer_id, Reason.ANSWERED, now, self.view.muted, self.view.held))
         self._out.append(AllowAudio(frozenset({peer_id})))
-        self._broadcast(self._state_data(self._call))
+        self._broadcast(self._call.state())
 
-    def _end(self, call: _Call, reason: Reason, now: float) -> None:
+    def _end(self, call: Call, reason: Reason, now: float) -> None:
         self._call = None
         self._show(CallView(Phase.IDLE, call.id, call.peer_id, reason, now, self.view.muted, self.view.held))
         if call.phase is Phase.ACTIVE:
             self._out.append(AllowAudio(frozenset()))
-        ended = msg.state(call.id, State.ENDED, by=call.peer_id, reason=reason)
+        ended = call.ended(reason)
         if self._up:
             self._broadcast(ended)
         else:
             self._unsent_end = ended
-
-    def _state_data(self, call: _Call) -> msg.Data:
-        active = call.phase is Phase.ACTIVE
-        reason = Reason.ANSWERED if active else None
-        return msg.state(call.id, State.ACTIVE if active else State.RINGING, by=call.peer_id, reason=reason)
 
     def _show(self, view: CallView) -> None:
         self.view = view

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_node.call.effects import Audit, CallView, DescribeTo, LimitNear, Phase, ReleaseDoor, StateChanged
+from edge_node.call.effects import Audit, CallView, DescribeTo, LimitNear, Phase, ReleaseDoor, SnapshotTo, StateChanged
 from edge_node.call.events import Action, ChannelDown, ChannelUp, DoorOutcome, PeerJoined
 from edge_node.call.machine import MAX_PEERS, CallConfig, CallMachine
 from edge_node.call.messages import Reason
@@ -475,6 +475,12 @@ def test_actions_without_a_call(action: str) -> None:
 def test_describe() -> None:
     d = Driver()
     assert d.says("anna", "node.describe") == [DescribeTo("anna")]
+    assert d.says("anna", "snapshot.get", nonce="n") == [SnapshotTo("anna", "n")]
+
+
+def test_nobody_is_answered_while_the_channel_is_down() -> None:
+    d = Driver("anna", up=False)
+    assert d.says("anna", "call.hangup", call="c9") == []
 
 
 def test_unknown_types_are_answered_with_nothing() -> None:
