@@ -14,7 +14,8 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from edge_node.errors import SettingsError
-from edge_node.settings import Settings, from_dict, json_schema, load, scrub
+from edge_node.protocol.secrets import scrub
+from edge_node.settings import Settings, from_dict, json_schema, load
 from edge_node.settings.identity import default_node_id
 from edge_node.settings.problems import translate
 

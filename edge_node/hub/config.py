@@ -19,7 +19,7 @@ from edge_node.protocol.names import channel_problem
 from edge_node.protocol.patterns import pattern_problem
 from edge_node.settings.layers import file_layer
 from edge_node.settings.problems import translate
-from edge_node.settings.schema import Section
+from edge_node.settings.section import Section
 
 DEFAULT_PORT = 9292
 # RFC 7518 section 3.2: the key of HS256 has at least the size of the hash.

@@ -21,7 +21,7 @@ from edge_node.hub.files import make_private_dir, write_private
 from edge_node.hub.session import PREFIX as RESIDENT
 from edge_node.protocol.patterns import escape
 from edge_node.settings.problems import translate
-from edge_node.settings.schema import Identifier, Section
+from edge_node.settings.section import Identifier, Section
 
 ENROL_FILE = "enrolment.json"
 MAX_FILE_BYTES = 16 << 20

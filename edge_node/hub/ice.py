@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, SecretStr, model_validator
 
-from edge_node.settings.schema import Section
+from edge_node.settings.section import Section
 
 
 class IceServer(Section):

@@ -17,7 +17,7 @@ from edge_node.errors import SettingsError, UsageError
 from edge_node.hub.config import MAX_KEYS, KeyScope, SigningSecret
 from edge_node.hub.files import make_private_dir, write_private
 from edge_node.settings.problems import translate
-from edge_node.settings.schema import Section
+from edge_node.settings.section import Section
 
 MAX_FILE_BYTES = 1 << 20
 SHOWN_CHARS = 14

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from edge_node.errors import SettingsError
 from edge_node.settings import checks, from_dict
-from edge_node.settings.schema import Identifier, Section
+from edge_node.settings.section import Identifier, Section
 
 Format = Literal["cloud-init", "rpi-preseed", "firstrun", "edge-node"]
 """Of Raspberry Pi OS by its release; edge-node: an image of edge-node image build."""

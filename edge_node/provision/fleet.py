@@ -19,7 +19,7 @@ from edge_node.errors import SettingsError
 from edge_node.provision.card import CA_ON_DEVICE, Card, Format
 from edge_node.settings import checks
 from edge_node.settings.problems import translate
-from edge_node.settings.schema import Section
+from edge_node.settings.section import Section
 
 COLUMNS = ("id", "name", "hostname", "channel", "role", "wifi")
 CLAIM_COLUMNS = ("node", "code", "expires")

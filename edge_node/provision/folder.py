@@ -18,7 +18,7 @@ from edge_node.provision.disk import Disk
 from edge_node.provision.formats import CLAIM, FOLDER, SETTINGS, cmdline_tokens, render
 from edge_node.settings import from_dict
 from edge_node.settings.problems import translate
-from edge_node.settings.schema import Section
+from edge_node.settings.section import Section
 
 MANIFEST = f"{FOLDER}/manifest.json"
 CMDLINE = "cmdline.txt"

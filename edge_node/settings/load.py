@@ -14,9 +14,7 @@ from edge_node.errors import SettingsError
 from edge_node.settings.identity import default_node_id
 from edge_node.settings.layers import Layer, credentials_layer, environment_layer, file_layer, merge
 from edge_node.settings.problems import Problem, translate
-from edge_node.settings.schema import CREDENTIAL_KEYS, Settings
-
-__all__ = ["CREDENTIAL_KEYS", "from_dict", "json_schema", "load"]
+from edge_node.settings.schema import Settings
 
 
 def load(
