@@ -7,8 +7,10 @@ import os
 import re
 import threading
 import time
+from calendar import timegm
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from edge_node.errors import UsageError
@@ -19,7 +21,7 @@ _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9._-]{1,80}\.mp4")
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One file; `at` in unix seconds."""
+    """One file; `at` is when it was begun, in whole unix seconds of the clock of that time."""
 
     name: str
     bytes: int
@@ -27,7 +29,15 @@ class Clip:
 
     def told(self) -> Mapping[str, object]:
         """As JSON."""
-        return {"name": self.name, "bytes": self.bytes, "at": round(self.at, 1)}
+        return {"name": self.name, "bytes": self.bytes, "at": self.at}
+
+
+def _pressed_at(name: str) -> float | None:
+    """As the name tells; None for a file that is none of ours."""
+    try:
+        return float(timegm(time.strptime(name[:15], "%Y%m%dT%H%M%S"))) if _NAME.fullmatch(name) else None
+    except ValueError:
+        return None
 
 
 class ClipShelf:
@@ -46,14 +56,14 @@ class ClipShelf:
                 left.unlink(missing_ok=True)
 
     def clips(self) -> list[Clip]:
-        """The oldest first."""
-        found = []
+        """The oldest first, in the order in which they were kept: by the files' times, which only grow."""
+        found: list[tuple[int, Clip]] = []
         for path in self.directory.glob("*.mp4") if self.directory.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):
                 about = path.stat()
-                if _NAME.fullmatch(path.name):
-                    found.append(Clip(path.name, about.st_size, about.st_mtime))
-        return sorted(found, key=lambda clip: (clip.name[:16], clip.at, clip.name))
+                if (pressed := _pressed_at(path.name)) is not None:
+                    found.append((about.st_mtime_ns, Clip(path.name, about.st_size, pressed)))
+        return [clip for _, clip in sorted(found, key=lambda one: (one[0], one[1].name))]
 
     def add(self, data: bytes, reason: str, at: float) -> Clip:
         """Writes a clip, whole or not at all, after making room for it. Raises UsageError when it is too large."""
@@ -68,13 +78,16 @@ class ClipShelf:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
+                # A clock that was set back must not make the newest clip the first to go.
+                kept_ns = max(round(at * 1e9), self._newest_ns() + 1)
+                os.utime(half, ns=(kept_ns, kept_ns))
                 half.rename(self.directory / name)
             except BaseException:
                 with contextlib.suppress(OSError):
                     half.unlink(missing_ok=True)
                 raise
             self._sync()
-            return Clip(name, len(data), (self.directory / name).stat().st_mtime)
+            return Clip(name, len(data), float(int(at)))
 
     def delete(self, name: str) -> None:
         """Raises UsageError when there is no such clip."""
@@ -93,9 +106,13 @@ class ClipShelf:
             (self.directory / clip.name).unlink(missing_ok=True)
             total -= clip.bytes
 
+    def _newest_ns(self) -> int:
+        clips = self.clips()
+        return (self.directory / clips[-1].name).stat().st_mtime_ns if clips else 0
+
     def _free_name(self, reason: str, at: float) -> str:
         stem = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(at))}-{reason}"
-        names = (f"{stem}.mp4", *(f"{stem}.{number}.mp4" for number in range(2, 1000)))
+        names = (f"{stem}{f'.{number}' if number else ''}.mp4" for number in chain((0,), count(2)))
         return next(name for name in names if not (self.directory / name).exists())
 
     def _sync(self) -> None:

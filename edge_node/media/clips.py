@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import av
@@ -30,6 +31,8 @@ RING_BYTES = 16_000_000
 """12 s at 10 Mbit/s; a longer pre-roll at a high rate gets shorter."""
 CLIP_BYTES = 64_000_000
 TICK_S = 0.25
+MOST_PARTS = 3
+"""Files of one press, when the pictures change their size meanwhile; the oldest clips have to make room for each."""
 
 
 class Report(Protocol):
@@ -48,14 +51,15 @@ class _Recording:
     pieces: list[Piece]
     size: int
     broken: bool = False
-    """No more pieces fit: other parameter sets, or CLIP_BYTES."""
-    sps: bytes | None = field(default=None)
+    """No more pieces fit: other parameter sets once too often, or CLIP_BYTES."""
+    part: int = 1
 
 
 class ClipRecorder:
     """ports.VideoSink of coded pictures; raw ones it gets from the publication's one encoder, as one more view.
 
-    That view makes the encoder run while nobody watches. A press while a clip is being recorded makes it longer.
+    That view makes the encoder run while nobody watches. A press while a clip is being recorded makes it longer; one
+    whose pictures change their size goes on in another file.
     unit(), picture() from any thread; the rest on the event loop.
     """
 
@@ -82,6 +86,8 @@ class ClipRecorder:
         self._ring = ClipRing(pre_s, RING_BYTES)
         self._lock = threading.Lock()
         self._recording: _Recording | None = None
+        self._ended: deque[_Recording] = deque()
+        """Parts that wait to be saved, at most MOST_PARTS - 1 of each press."""
         self._sps: bytes | None = None
         self._times = {False: MediaTime(), True: MediaTime()}
         self._raw = False
@@ -125,7 +131,7 @@ class ClipRecorder:
                 return
             pieces = self._ring.pieces()
             size = sum(len(piece.data) for piece in pieces)
-            self._recording = _Recording(reason, self._clock.wall(), now + self._post_s, pieces, size, sps=self._sps)
+            self._recording = _Recording(reason, self._clock.wall(), now + self._post_s, pieces, size)
 
     def shut(self, shut: bool) -> None:
         """Privacy: what was seen before is forgotten, what was being recorded ends."""
@@ -160,7 +166,7 @@ class ClipRecorder:
                     await self._save(report, shelf, done)
                 await asyncio.sleep(TICK_S)
         finally:
-            if (last := self._take()) is not None:
+            while (last := self._take()) is not None:
                 await self._save(report, shelf, last)
             if self._view is not None:
                 self._view.stop()
@@ -205,10 +211,20 @@ class ClipRecorder:
                 self._sps = sps
                 self._ring.clear()
                 if self._recording is not None and self._recording.pieces:
-                    self._recording.broken = True
+                    self._go_on_in_another(self._recording)
             if keyframe and sps is None:
                 return  # nothing can begin here
             self._put(Piece(data, self._times[False].place(media_s, arrived_s), keyframe))
+
+    def _go_on_in_another(self, recording: _Recording) -> None:
+        """An MP4 file holds pictures of one kind: the rest of the time goes into a file of its own."""
+        if recording.part == MOST_PARTS:
+            recording.broken = True
+            return
+        self._ended.append(recording)
+        self._recording = _Recording(
+            recording.reason, self._clock.wall(), recording.ends_s, [], 0, part=recording.part + 1
+        )
 
     def _put(self, piece: Piece) -> None:
         if self._shut:
@@ -239,16 +255,22 @@ class ClipRecorder:
 
     def _finished(self) -> _Recording | None:
         recording = self._recording
-        if recording is None or not (recording.broken or self._clock.monotonic() >= recording.ends_s):
+        if not self._ended and (
+            recording is None or not (recording.broken or self._clock.monotonic() >= recording.ends_s)
+        ):
             return None
         return self._take()
 
     def _take(self) -> _Recording | None:
         with self._lock:
+            if self._ended:
+                return self._ended.popleft()
             recording, self._recording = self._recording, None
         return recording
 
     async def _save(self, report: Report, shelf: ClipShelf, done: _Recording) -> None:
+        if not done.pieces and done.part > 1:
+            return
         if not done.pieces:
             report.down("a clip has no picture in it: see what the camera does")
             return

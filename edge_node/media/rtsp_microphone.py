@@ -46,6 +46,7 @@ class SoundDecoder:
             codec.extradata = track.config
         self._codec = codec
         self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        self._kind: tuple[str, str, int] | None = None
         self._blocks = Blocks(BLOCK_FRAMES)
         self.failures = 0
 
@@ -55,14 +56,21 @@ class SoundDecoder:
         for data in frames:
             try:
                 for frame in self._codec.decode(av.Packet(data)):
-                    frame.pts = None
-                    for mono in self._resampler.resample(frame):
+                    for mono in self._resample(frame):
                         blocks += self._blocks.push(mono.to_ndarray().reshape(-1).astype(np.int16, copy=False))
             except (av.FFmpegError, ValueError) as err:
                 self.failures += 1
                 if self.failures == 1:
                     log.warning("the camera's sound cannot be decoded everywhere: %s", err)
         return blocks
+
+    def _resample(self, frame: av.AudioFrame) -> list[av.AudioFrame]:
+        """AAC says only in its packets how many channels there are, and may change its mind."""
+        frame.pts = None
+        if (kind := (frame.format.name, frame.layout.name, frame.sample_rate)) != self._kind:
+            self._kind = kind
+            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        return self._resampler.resample(frame)
 
 
 class Playout:
@@ -122,6 +130,7 @@ class RtspMicrophone:
         self._clock = clock
         self._decoder: tuple[AudioTrack, SoundDecoder] | None = None
         self._heard_at = 0.0
+        self._failures = 0
         self.on_opus: Callable[[OpusPacket], None] | None = None
         self.dropped = 0
 
@@ -149,8 +158,9 @@ class RtspMicrophone:
             self.dropped += playout.dropped
 
     def _heard(self, playout: Playout, track: AudioTrack, frames: list[bytes]) -> None:
-        self._heard_at = self._clock.monotonic()
+        now = self._clock.monotonic()
         if track.codec == "OPUS" and self.on_opus is not None:
+            self._heard_at = now
             for packet in map(parse_opus, frames):
                 if packet is not None:
                     playout.put(packet)
@@ -158,15 +168,21 @@ class RtspMicrophone:
         if self._decoder is None or self._decoder[0] != track:
             self._decoder = (track, SoundDecoder(track))
         for block in self._decoder[1].decode(frames):
+            self._heard_at = now
             playout.put(block)
 
     def _check(self) -> None:
         if self._clock.monotonic() - self._heard_at < SILENT_S:
             return
+        if self._source.playing and self._source.mute is not None:
+            raise DeviceLost(f"the camera's sound was refused: {self._source.mute}")
         if self._source.playing and self._source.audio is None:
             offers = ", ".join(self._source.others) or "nothing"
             raise DeviceMissing(
                 f"{self._source} sends no sound that can be used (beside its picture: {offers}): set its sound to "
                 "AAC, G.711 or Opus, or audio.microphone to another device"
             )
+        if self._decoder is not None and self._decoder[1].failures > self._failures:
+            self._failures = self._decoder[1].failures
+            raise DeviceLost(f"{self._source} sends sound that cannot be decoded: set its sound to G.711 or Opus")
         raise DeviceLost(f"{self._source} sent no sound for {SILENT_S:g} s: check that its microphone is switched on")

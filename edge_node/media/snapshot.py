@@ -11,6 +11,7 @@ import av
 
 from edge_node.errors import RetryLater
 from edge_node.media.jpeg import LARGEST_PX, encode_jpeg
+from edge_node.media.unit_decoder import open_decoder
 from edge_node.ports import AccessUnit, Clock, Demand
 
 Decorate = Callable[[av.VideoFrame], av.VideoFrame]
@@ -127,9 +128,7 @@ class LatestPicture:
         return Snapshot(jpeg, width_px, height_px, max(0.0, self._clock.monotonic() - captured_at))
 
     def _decode(self, group: Sequence[AccessUnit]) -> tuple[av.VideoFrame, float]:
-        codec = av.CodecContext.create(group[0].decode_as or "h264", "r")
-        assert isinstance(codec, av.VideoCodecContext)
-        codec.thread_count = 1
+        codec = open_decoder(group[0].decode_as or "h264", reorders=True)
         self.decoders_opened += 1
         newest: av.VideoFrame | None = None
         for unit in group:
@@ -143,5 +142,7 @@ class LatestPicture:
         except av.FFmpegError:
             pass
         if newest is None:
-            raise RetryLater("the camera's pictures cannot be decoded: try again, then check its codec")
+            raise RetryLater(
+                "the camera's pictures cannot be decoded: try again, then see that they have at most 4096x2304"
+            )
         return newest, group[-1].captured_at

@@ -40,17 +40,21 @@ def clip() -> Clip:
     return clip_of(make_clip(96, 96, 30, seconds=1, gop_s=0.5, kbps=100), 30)
 
 
-def coded(codec_name: str, rate_hz: int, sample_format: str, frames: int, **options: str) -> tuple[list[bytes], bytes]:
+def coded(
+    codec_name: str, rate_hz: int, sample_format: str, frames: int, layout: str = "mono", **options: str
+) -> tuple[list[bytes], bytes]:
     """Two seconds of a tone, with the codec's extradata."""
     codec: Any = av.CodecContext.create(codec_name, "w")
-    codec.sample_rate, codec.layout, codec.format = rate_hz, "mono", sample_format
+    codec.sample_rate, codec.layout, codec.format = rate_hz, layout, sample_format
     codec.bit_rate, codec.time_base, codec.options = 48_000, Fraction(1, rate_hz), options
     codec.open()
     wave = 0.4 * np.sin(2 * np.pi * HZ * np.arange(2 * rate_hz) / rate_hz)
+    wave = np.stack([wave] * (2 if layout == "stereo" else 1))
     samples: Any = wave.astype(np.float32) if sample_format == "fltp" else (wave * 32767).astype(np.int16)
     packets = []
-    for start in range(0, len(samples) - frames + 1, frames):
-        frame = av.AudioFrame.from_ndarray(samples[None, start : start + frames], format=sample_format, layout="mono")
+    for start in range(0, samples.shape[1] - frames + 1, frames):
+        part = np.ascontiguousarray(samples[:, start : start + frames])
+        frame = av.AudioFrame.from_ndarray(part, format=sample_format, layout=layout)
         frame.sample_rate, frame.pts = rate_hz, start
         packets += [bytes(packet) for packet in codec.encode(frame)]
     return packets, bytes(codec.extradata or b"")
@@ -180,6 +184,30 @@ def test_broken_sound_is_counted() -> None:
     decoder = SoundDecoder(AudioTrack(97, "", "MPEG4-GENERIC", 16_000, 1, config))
     assert decoder.decode([b"\xff\xff\xff", b"\x00"]) == [] and decoder.failures
     assert decoder.decode(packets[:10])
+
+
+def test_sound_that_changes_its_channels_is_heard_on() -> None:
+    one, config = coded("aac", 16_000, "fltp", 1024)
+    two, _ = coded("aac", 16_000, "fltp", 1024, layout="stereo")
+    decoder = SoundDecoder(AudioTrack(97, "", "MPEG4-GENERIC", 16_000, 1, config))
+    for packets in (one[:10], two[:10], one[:10]):
+        assert len(decoder.decode(packets)) > 50
+    assert decoder.failures == 0
+
+
+async def test_sound_that_cannot_be_decoded_or_is_refused_is_said(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtsp_microphone, "SILENT_S", 0.5)
+    sound, lines = aac()
+    broken = Sound((struct.pack("!HH", 16, 2 << 3) + b"\xff\xff",), sound.step, sound.rate_hz, 97)
+    async with server(clip, broken, lines) as camera, listening(camera) as (microphone, blocks):
+        with pytest.raises(DeviceLost, match="cannot be decoded"):
+            await microphone.run(blocks.append)
+    async with server(clip, sound, lines) as camera:
+        camera.faults.refused_setup = "trackID=1"
+        async with listening(camera) as (microphone, blocks):
+            with pytest.raises(DeviceLost, match=r"was refused: .* answered 500"):
+                await microphone.run(blocks.append)
+    assert blocks == []
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,22 @@ def test_the_shelf_deletes_the_oldest_and_lists_only_whole_clips(tmp_path: Path)
             shelf.delete(name)
 
 
+def test_a_clock_that_was_set_back_does_not_make_the_newest_the_first_to_go(tmp_path: Path) -> None:
+    shelf = ClipShelf(tmp_path, 1000)
+    shelf.add(bytes(300), "ring", AT)
+    shelf.add(bytes(300), "ring", AT + 60)
+    for second in range(4):  # without a network or a battery the clock begins somewhere in the past
+        shelf.add(bytes(300), "ring", AT - 86_400 + second)
+    names = [clip.name for clip in shelf.clips()]
+    assert names == [f"20270114T08000{second}Z-ring.mp4" for second in (1, 2, 3)]
+    shelf.add(bytes(300), "ring", AT + 120)
+    assert [clip.name for clip in shelf.clips()] == [*names[1:], "20270115T080200Z-ring.mp4"]
+    assert [clip.at for clip in shelf.clips()] == [AT - 86_398, AT - 86_397, AT + 120]
+    shelf.delete(names[2])
+    (tmp_path / "20271399T080200Z-ring.mp4").write_bytes(b"no such day")
+    assert len(shelf.clips()) == 2
+
+
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = ClipShelf(tmp_path, 1000)
     monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -213,6 +229,35 @@ async def test_privacy_forgets_and_ends(tmp_path: Path) -> None:
         one.press("ring")
         assert not one.recording and one._ring.bytes == 0
     assert played(tmp_path / shelf.clips()[0].name)[0] == 60
+
+
+async def test_a_clip_whose_pictures_change_their_size_goes_on_in_another_file(tmp_path: Path) -> None:
+    shelf = ClipShelf(tmp_path, 10_000_000)
+    sizes = [(160, 120), (320, 240), (160, 120), (320, 240)]
+    async with recorder(shelf, post_s=300.0) as (one, _, told):
+        give(one, 0, 30)
+        one.press("ring")
+        for count, (width_px, height_px) in enumerate(sizes, start=5):
+            now = SystemClock().monotonic()
+            for unit in make_units(count, width_px=width_px, height_px=height_px, gop=30):
+                one.unit(replace(unit, captured_at=now))
+        await eventually(lambda: len(shelf.clips()) == 3)
+        assert not one.recording, "a stream that changes all the time does not push out all other clips"
+        one.press("ring")
+        one.shut(True)
+        await eventually(lambda: len(shelf.clips()) == 4)
+    assert told.words[-1] == "up"
+    assert [played(tmp_path / clip.name)[0] for clip in shelf.clips()] == [30, 5, 6, 8]
+
+
+async def test_a_part_without_pictures_is_no_clip(tmp_path: Path) -> None:
+    shelf = ClipShelf(tmp_path, 10_000_000)
+    async with recorder(shelf, post_s=0.5) as (one, _, told):
+        give(one, 0, 30)
+        one.press("ring")
+        one._go_on_in_another(one._recording)  # type: ignore[arg-type]
+        await eventually(lambda: told.words[-2:] == ["up", "up"] and not one.recording)
+    assert played(tmp_path / shelf.clips()[0].name)[0] == 30
 
 
 async def test_other_parameter_sets_end_a_clip_and_a_keyframe_is_asked_for(tmp_path: Path) -> None:

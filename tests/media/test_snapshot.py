@@ -81,6 +81,13 @@ async def test_damaged_pictures_give_an_error_and_no_crash() -> None:
         await picture.take(100_000)
 
 
+async def test_absurd_sizes_take_no_memory() -> None:
+    picture = latest(ManualClock())
+    picture.unit(make_units(1, width_px=4112, height_px=2320)[0])
+    with pytest.raises(RetryLater, match="4096x2304"):
+        await picture.take(100_000)
+
+
 async def test_a_long_group_is_bounded_and_a_keyframe_is_asked_for() -> None:
     clock = ManualClock()
     demand = CountingDemand()

@@ -81,6 +81,10 @@ class Faults:
     """Every n-th packet is not sent."""
     no_tcp: bool = False
     """RTP goes over UDP only."""
+    refused_setup: str | None = None
+    """The end of a URL whose SETUP ends in an error."""
+    session_once: bool = False
+    """Only the first SETUP's answer names the session."""
     answers: dict[str, Callable[[Asked], bytes | None]] = field(default_factory=dict)
     """Per method: the raw answer instead of ours; None says nothing at all."""
 
@@ -330,7 +334,10 @@ class _Client:
 
     async def _setup(self, asked: Asked) -> None:
         wanted = asked.headers.get("transport", "")
-        is_sound = asked.url.endswith("trackID=1")
+        if (refused := self.server.faults.refused_setup) is not None and asked.url.endswith(refused):
+            self._answer(asked, "500 Internal Server Error")
+            return
+        is_sound, first_one = asked.url.endswith("trackID=1"), not self.sends
         tcp = re.search(r"RTP/AVP/TCP.*interleaved=(\d+)-(\d+)", wanted)
         if tcp and not self.server.faults.no_tcp:
             first = int(tcp[1])
@@ -347,7 +354,8 @@ class _Client:
             self._answer(asked, "461 Unsupported Transport")
             return
         timeout = f";timeout={self.server.session_timeout_s}"
-        self._answer(asked, "200 OK", {"Transport": given, "Session": self.session + timeout})
+        named = {"Session": self.session + timeout} if first_one or not self.server.faults.session_once else {}
+        self._answer(asked, "200 OK", {"Transport": given, **named})
 
     async def _open_udp(self, ports: tuple[int, int]) -> list[asyncio.DatagramTransport]:
         host = self.writer.get_extra_info("peername")[0]

@@ -54,13 +54,22 @@ def parse_address(url: str) -> Address:
         raise SettingsError(f"video.url starts with {scheme[:20] or 'nothing'}://: use rtsp:// or rtsps://")
     if not parts.hostname:
         raise SettingsError("video.url has no host: write rtsp://host:554/path")
+    rest = f"{parts.path}{parts.query}{parts.fragment}"
+    if port is not None and "@" not in parts.netloc and "@" in rest:
+        # `rtsp://user:12#34@host/`: all behind the # would be taken for a path, shown to everybody.
+        raise SettingsError(
+            "video.url has an @ behind its host: percent-encode / ? # @ : inside the password, and an @ inside the path"
+        )
     if port == 0:
         raise SettingsError("video.url has port 0: write the port the camera listens on, usually 554")
     info, _, place = parts.netloc.rpartition("@")
     user, _, password = info.partition(":")
     query = f"?{parts.query}" if parts.query else ""
+    host, _, zone = parts.hostname.partition("%")
+    if zone:  # RFC 6874: `%25eth0`; the zone is nobody's business but ours
+        place = re.sub(r"%[^]]*", "", place)
     return Address(
-        host=parts.hostname,
+        host=f"{host}%{zone.removeprefix('25')}" if zone else host,
         port=port or _PORTS[scheme],
         tls=scheme == "rtsps",
         url=f"{scheme}://{place}{parts.path}{query}",

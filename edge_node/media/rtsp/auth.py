@@ -34,9 +34,14 @@ class Challenge:
         """Zero for what we cannot answer."""
         if self.scheme != "digest":
             return _STRENGTH.get(self.scheme, 0)
-        qops = [word.strip().lower() for word in self.parameters.get("qop", "auth").split(",")]
-        answerable = "auth" in qops and "nonce" in self.parameters
+        answerable = self.qop is not None and "nonce" in self.parameters
         return _STRENGTH.get(f"digest {self.algorithm}", 0) if answerable else 0
+
+    @property
+    def qop(self) -> str | None:
+        """The quality of protection to answer with: `auth`, else `auth-int`; None when it is neither."""
+        offered = [word.strip().lower() for word in self.parameters.get("qop", "auth").split(",")]
+        return next((qop for qop in ("auth", "auth-int") if qop in offered), None)
 
 
 def parse_challenges(values: Sequence[str]) -> list[Challenge]:
@@ -97,12 +102,13 @@ class Authenticator:
         secret = digest(user, realm, self._credentials.password)
         if given.get("algorithm", "").lower().endswith("-sess"):
             secret = digest(secret, nonce, cnonce)
-        what = digest(method, url)
+        # Our requests have no body (RFC 7616 section 3.4.3).
+        what = digest(method, url, digest("")) if challenge.qop == "auth-int" else digest(method, url)
         fields = [("username", user), ("realm", realm), ("nonce", nonce), ("uri", url)]
         bare = [f"algorithm={given['algorithm']}"] if "algorithm" in given else []
         if "qop" in given:
-            response = digest(secret, nonce, count, cnonce, "auth", what)
-            bare += ["qop=auth", f"nc={count}"]
+            response = digest(secret, nonce, count, cnonce, challenge.qop or "", what)
+            bare += [f"qop={challenge.qop}", f"nc={count}"]
         else:  # RFC 2069, still what many cameras speak
             response = digest(secret, nonce, what)
         if bare:

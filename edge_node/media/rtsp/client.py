@@ -123,7 +123,8 @@ class RtspClient:
             self.transport = "udp"
             answer = await self._set_up(url, channel)
         name, timeout_s = parse_session(answer.header("Session") or "")
-        self._session = (("Session", name),) if name else ()
+        if name:  # some name the session in the first answer only
+            self._session = (("Session", name),)
         self._alive_every_s = min(max(timeout_s / 2, 0.5), _MAX_KEEPALIVE_S)
         given = parse_transport(answer.header("Transport") or "")
         if url not in self._udp:

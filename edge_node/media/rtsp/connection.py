@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 PacketSink = Callable[[int, memoryview, float], None]
 """`on_packet(channel, packet, now)`: the packet lives until the call returns; `now` is when it arrived."""
 _MAX_PENDING = 8
+_MAX_UNREAD_BYTES = 65_536
 _SERVER_MAY = frozenset({"OPTIONS", "GET_PARAMETER", "SET_PARAMETER"})
 
 
@@ -159,5 +160,8 @@ class Connection(asyncio.BufferedProtocol):
         status, reason = (200, "OK") if request.method in _SERVER_MAY else (501, "Not Implemented")
         log.debug("the server asked %s: %d", plain(request.method), status)
         answer = Response(status, reason, (("CSeq", plain(request.header("CSeq") or "0")),))
-        if self._transport is not None:
-            self._transport.write(answer.encode())
+        if self._transport is None:
+            return
+        self._transport.write(answer.encode())
+        if self._transport.get_write_buffer_size() > _MAX_UNREAD_BYTES:
+            self.fail(ConnectionGone("asks without end and reads no answer"))

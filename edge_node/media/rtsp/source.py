@@ -74,6 +74,8 @@ class RtspSource:
         """What else the camera offers, such as `audio PCMA`."""
         self.audio: AudioTrack | None = None
         """Its sound, while it plays."""
+        self.mute: str | None = None
+        """Why it plays without the sound that it offers, as a sentence."""
         self.playing = False
         self.warning: str | None = None
         """One sentence about a stream that plays but not well; None when there is nothing to say."""
@@ -102,8 +104,7 @@ class RtspSource:
 
             await client.set_up(tracks.video, take)
             if self._wants_sound and tracks.audio is not None:
-                await client.set_up(tracks.audio, self._take_sound(tracks.audio))
-                self.audio = tracks.audio
+                await self._set_up_sound(client, tracks.audio)
             await client.play()
             self.playing = True
             log.info("playing %s over %s: %s", self, client.transport, tracks.video.codec)
@@ -111,6 +112,17 @@ class RtspSource:
         finally:
             self.playing, self.audio = False, None
             await client.close()
+
+    async def _set_up_sound(self, client: RtspClient, track: AudioTrack) -> None:
+        """A camera that refuses its sound still has a picture; one that is gone says so at the next step."""
+        self.mute = None
+        try:
+            await client.set_up(track, self._take_sound(track))
+        except SourceLost as err:
+            self.mute = str(err)
+            log.warning("playing without sound: %s", err)
+        else:
+            self.audio = track
 
     def listen(self, on_sound: OnSound | None) -> None:
         """Who gets the camera's sound from now on; None: nobody."""

@@ -19,6 +19,13 @@ from edge_node.media.rtsp.address import Address, Credentials, parse_address
         ("rtsp://u:p@camera/s", Address("camera", 554, False, "rtsp://camera/s", Credentials("u", "p"))),
         ("rtsp://u:p@ss%2Fw@camera", Address("camera", 554, False, "rtsp://camera", Credentials("u", "p@ss/w"))),
         ("rtsp://u@[fe80::1]:99/s", Address("fe80::1", 99, False, "rtsp://[fe80::1]:99/s", Credentials("u", ""))),
+        ("rtsp://[fe80::1%25eth0]/s", Address("fe80::1%eth0", 554, False, "rtsp://[fe80::1]/s", None)),
+        (
+            "rtsp://u:p@[fe80::1%wlan0]:9/s",
+            Address("fe80::1%wlan0", 9, False, "rtsp://[fe80::1]:9/s", Credentials("u", "p")),
+        ),
+        ("rtsp://camera/s@b", Address("camera", 554, False, "rtsp://camera/s@b", None)),
+        ("rtsp://u:p%40%3A%2F%25@camera", Address("camera", 554, False, "rtsp://camera", Credentials("u", "p@:/%"))),
         ("rtsp://@camera/s#part", Address("camera", 554, False, "rtsp://camera/s", None)),
     ],
 )
@@ -36,6 +43,9 @@ def test_takes_an_address_apart(url: str, expected: Address) -> None:
         ("rtsp://camera:0/s", "port 0"),
         ("rtsp://camera:99999/s", "percent-encoded"),
         ("rtsp://u:p/w@camera/s", "percent-encoded"),
+        ("rtsp://u:12/34@camera/s", "percent-encode"),
+        ("rtsp://u:12?34@camera/s", "percent-encode"),
+        ("rtsp://u:12#34@camera/s", "percent-encode"),
         ("rtsp://[camera/s", "percent-encoded"),
         (f"rtsp://{'a' * 64}.example/s", "percent-encoded"),
         ("rtsp://camera/a b", "without blanks"),

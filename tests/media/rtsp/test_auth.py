@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import pytest
@@ -70,6 +71,21 @@ def test_the_old_digest_without_qop() -> None:
     assert not {"qop", "nc", "cnonce", "opaque", "algorithm"} & set(given)
 
 
+@pytest.mark.parametrize(("offer", "qop"), [("auth-int", "auth-int"), ("auth-int, Auth", "auth"), ("auth", "auth")])
+def test_a_server_that_protects_bodies(offer: str, qop: str) -> None:
+    auth = authenticator()
+    assert auth.accept([f'Digest realm="r", nonce="n", qop="{offer}", algorithm=SHA-256'])
+    given = fields(auth.authorization("PLAY", "rtsp://c/s") or "")
+
+    def digest(text: str) -> str:
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    what = "PLAY:rtsp://c/s" + (f":{digest('')}" if qop == "auth-int" else "")
+    one = digest("u:r:p")
+    assert given["qop"] == qop
+    assert given["response"] == digest(f"{one}:n:00000001:{given['cnonce']}:{qop}:{digest(what)}")
+
+
 def test_session_keys_differ() -> None:
     values = []
     for algorithm in ("MD5", "MD5-sess"):
@@ -93,7 +109,8 @@ def test_basic() -> None:
         (['Digest realm="x", nonce="n", Basic realm="x"'], "Digest"),
         (['Digest nonce="1"', 'Digest nonce="2", algorithm=SHA-256'], 'Digest username="u", realm="", nonce="2"'),
         (['Digest nonce="1", algorithm=SHA-512-256', "Basic"], "Basic"),
-        (['Digest nonce="1", qop="auth-int"', "Basic"], "Basic"),
+        (['Digest nonce="1", qop="auth-conf"', "Basic"], "Basic"),
+        (['Digest nonce="1", qop="auth-int"', "Basic"], "Digest"),
         (['Digest realm="no nonce"', "Basic"], "Basic"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -74,3 +76,20 @@ async def test_who_waits_learns_why_it_ended() -> None:
             await connection.wait_closed(10)
         with pytest.raises(ConnectionGone, match="neither a message nor a frame"):
             connection.send("OPTIONS", "*")
+
+
+async def test_a_server_that_asks_without_end_and_reads_nothing() -> None:
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listening.setblocking(False)
+        connection = Connection(lambda channel, packet, now: None)
+        await loop.create_connection(lambda: connection, *listening.getsockname())
+        server, _ = await loop.sock_accept(listening)
+        with server, contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(30):
+                while True:
+                    await loop.sock_sendall(server, b"OPTIONS * RTSP/1.0\r\n\r\n" * 1000)
+        with pytest.raises(ConnectionGone, match="asks without end"):
+            await connection.wait_closed(10)
+        await connection.close()

@@ -587,6 +587,31 @@ async def test_endless_redirects_end(clip: Clip) -> None:
         assert "no rtsp:// address" in await lost(quick(server.url))
 
 
+# A camera that does less than it should
+
+
+async def test_a_camera_that_refuses_its_sound_still_has_a_picture(clip: Clip) -> None:
+    async with RtspServer(clip) as server:
+        source, viewer = RtspSource(server.url, sound=True), Viewer()
+        server.faults.refused_setup = "trackID=1"
+        async with running(source, viewer):
+            await viewer.more(5)
+            assert source.audio is None and "answered 500" in (source.mute or "")
+        server.faults.refused_setup = None
+        async with running(source, viewer):
+            await viewer.more(5)
+            assert source.audio is not None and source.mute is None
+
+
+async def test_a_session_that_only_the_first_answer_names(clip: Clip) -> None:
+    async with RtspServer(clip) as server:
+        server.faults.session_once = True
+        source, viewer = RtspSource(server.url, sound=True), Viewer()
+        async with running(source, viewer):
+            await viewer.more(5)
+            assert source.audio is not None
+
+
 # What changes or lies in the middle of a stream
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_node.media.rtsp.timeline import MAX_DRIFT_S, Timeline
+from edge_node.media.unit_timeline import UnitTimeline
 
 FRAME = 3000  # 30 pictures a second
 
@@ -46,10 +49,38 @@ def test_a_jump_is_bridged_by_our_clock() -> None:
 
 def test_a_clock_that_strays_is_anchored_anew_without_a_step() -> None:
     line = Timeline()
-    ticks = [line.place(n * FRAME, n / 15) for n in range(200)]  # half as fast as ours
-    steps = {b - a for a, b in pairwise(ticks)}
-    assert line.jumps >= 1
-    assert steps <= {FRAME, 2 * FRAME}
+    ticks = [line.place(n * FRAME, n / 15) for n in range(400)]  # half as fast as ours
+    assert line.jumps == 2
+    assert {b - a for a, b in pairwise(ticks)} <= {FRAME, FRAME * 21 // 20, 2 * FRAME}
+    assert {b - a for a, b in pairwise(ticks[200:])} == {2 * FRAME}, "by then the camera's clock is not believed"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda n: 5000,
+        lambda n: n * 33,
+        lambda n: n * 2 * FRAME,
+        lambda n: n % 60 * FRAME,
+        lambda n: n * FRAME - n // 60 * 45_000,
+        lambda n: n * FRAME + n // 30 * 324_000_000,
+    ],
+    ids=["stands still", "milliseconds", "too fast", "begins anew with each keyframe", "steps back", "steps on"],
+)
+def test_wrong_timestamps_do_not_reach_the_viewers(wrong: Callable[[int], int]) -> None:
+    line, on = Timeline(), UnitTimeline(0.0)
+    placed = [on.place(line.place(wrong(n) & 0xFFFF_FFFF, n / 30), n / 30) for n in range(900)]
+    steps = [b - a for a, b in pairwise(placed[300:])]
+    assert max(abs(step - FRAME) for step in steps) <= 1
+    line.restart()
+    assert line.place(77, 31.0) + 10 * FRAME == line.place(77 + 10 * FRAME, 31.0), "another stream is believed"
+
+
+def test_a_camera_that_counts_too_many_pictures_is_followed_smoothly() -> None:
+    line, on = Timeline(), UnitTimeline(0.0)
+    placed = [on.place(line.place(n * FRAME, n / 29), n / 29) for n in range(29 * 180)]
+    steps = [b - a for a, b in pairwise(placed)]
+    assert line.jumps == 0 and min(steps) > 0.9 * FRAME and max(steps) < 1.1 * FRAME
 
 
 def test_a_restart_goes_on_after_the_time_that_passed() -> None:
