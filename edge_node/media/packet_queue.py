@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_node.rtp.packetize import Unit
 
@@ -20,8 +19,7 @@ GOP_CACHE_BYTES = 4_000_000
 CATCH_UP_S = 4.0
 
 
-@dataclass(frozen=True, slots=True)
-class Coded:
+class Coded(NamedTuple):
     """A coded packet with what its queues need to know; `duration_s` is how long it plays.
 
     `unit` is the same, for senders that take it as it comes.

@@ -132,8 +132,13 @@ class FanoutTrack:
         """Gives a packet to every view. Sound has only keyframes, and a level (RFC 6464)."""
         item = self._item(packet, keyframe, duration_s, level_dbov)
         with self._inbox_lock:
-            self._inbox.put(item)
-        self._drain()
+            passes = self._inbox.passes(item)
+            if not passes:
+                self._inbox.put(item)
+        if passes:
+            self._give(item)
+        else:
+            self._drain()
 
     def deliver_threadsafe(self, packet: Packet, keyframe: bool, duration_s: float) -> None:
         """Like deliver(), from any thread; silently nothing once the loop is closed."""
@@ -224,17 +229,20 @@ class FanoutTrack:
             self._drain_due = False
             items = [self._inbox.pop() for _ in range(len(self._inbox))]
             starved = self._inbox.starved
-            cache = self._cache
         for item in items:
-            if cache is not None:
-                cache.put(item)
-            if self.paused:
-                continue
-            now = self.now()
-            for view in self._views:
-                if view.admits(item, now) if cache is not None else view.keep_up(item, now):
-                    view.push(item)
-            if item.keyframe and self.on_keyframe is not None:
-                self.on_keyframe()
+            self._give(item)
         if starved and self._views and not self.paused and self.demand is not None:
             self.demand.request_keyframe()  # the views cannot see that pictures are missing before they reach them
+
+    def _give(self, item: Coded) -> None:
+        cache = self._cache
+        if cache is not None:
+            cache.put(item)
+        if self.paused:
+            return
+        now = self.now()
+        for view in self._views:
+            if view.admits(item, now) if cache is not None else view.keep_up(item, now):
+                view.push(item)
+        if item.keyframe and self.on_keyframe is not None:
+            self.on_keyframe()

@@ -74,6 +74,8 @@ class OwnSender:
         # In the lower half: a number that wraps before the first report breaks SRTP (RFC 3711 section 3.3.1).
         self._number = random.getrandbits(15)
         self._origin = random.getrandbits(32)
+        self._placed = (0.0, 0)
+        """When the newest unit was given, in seconds since 1970, with its RTP timestamp."""
         self._group = 0
         self._keyframe_at = 0.0
         self._job: Job | None = None
@@ -171,8 +173,7 @@ class OwnSender:
             return True
         now = time.monotonic()
         timestamp = self._origin + self._clock.place(ticks, timeline, codec.clockRate, now) & 0xFFFFFFFF
-        inner._RTCRtpSender__ntp_timestamp = ntp(time.time())
-        inner._RTCRtpSender__rtp_timestamp = timestamp
+        self._placed = (time.time(), timestamp)
         if keyframe and self._video:
             self._group += 1
             self._keyframe_at = now
@@ -350,6 +351,8 @@ class OwnSender:
         self._report_at = now + 0.5 + random.random()
         if not inner._RTCRtpSender__packet_count:
             return
+        wall, timestamp = self._placed
+        inner._RTCRtpSender__ntp_timestamp, inner._RTCRtpSender__rtp_timestamp = ntp(wall), timestamp
         info = RtcpSenderInfo(
             ntp_timestamp=inner._RTCRtpSender__ntp_timestamp,
             rtp_timestamp=inner._RTCRtpSender__rtp_timestamp,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from edge_node.rtp.packetize import Cut
 
@@ -13,8 +13,7 @@ MAX_PACKETS = 4000
 MAX_PACKETS_PLAIN = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Burst:
+class Burst(NamedTuple):
     """Packets `start` to `stop` of one unit that left together; payloads are shared with all other viewers.
 
     `first` is the unwrapped sequence number of packet 0 of the unit, `extension` what stood in the headers, `group`

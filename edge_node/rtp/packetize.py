@@ -22,18 +22,21 @@ class Cut:
 
     def __init__(self, payloads: Sequence[bytes]) -> None:
         self.payloads = tuple(payloads)
-        self.size = sum(map(len, self.payloads))
-        self.runs = tuple(_runs(self.payloads))
+        sizes = [len(payload) for payload in self.payloads]
+        self.size = sum(sizes)
+        self.runs = tuple(_runs(sizes))
 
 
-def _runs(payloads: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    start = 0
-    for index in range(1, len(payloads) + 1):
-        full = len(payloads[start])
-        ends = index == len(payloads) or index - start == MAX_RUN or len(payloads[index - 1]) < full
-        if ends or len(payloads[index]) > full:
-            yield start, index
+def _runs(sizes: Sequence[int]) -> Sequence[tuple[int, int]]:
+    runs, start = [], 0
+    for index in range(1, len(sizes)):
+        full = sizes[start]
+        if sizes[index - 1] < full or sizes[index] > full or index - start == MAX_RUN:
+            runs.append((start, index))
             start = index
+    if sizes:
+        runs.append((start, len(sizes)))
+    return runs
 
 
 class Unit:
