@@ -11,6 +11,8 @@ BASE_MS = 27.0
 PER_JITTER = 9.0
 """Of 30,000 packets (10 min) with exponential delay about one in all is later than nine times the mean, plus BASE_MS:
 a level of L, the newest packet counted in, covers a delay of L - 20 ms (that packet) + 10 ms + the mean."""
+PACKET_MS = 20.0
+"""What BASE_MS takes a packet for: one that is longer is held for that much more."""
 TRUSTED_PACKETS = 100
 """So many packets (2 s) tell the jitter well enough to hold less than START_MS."""
 MEMORY_PACKETS = 128
@@ -34,10 +36,21 @@ class DelayTarget:
         self._first_ms = START_MS
         """What the first packets ask for: too few to be remembered."""
         self._eased_at: float | None = None
+        self._longer_ms = 0.0
+        """By how much the sender's packets are longer than PACKET_MS."""
 
     @property
     def ms(self) -> float:
         """The target, MIN_MS to MAX_MS."""
+        return min(MAX_MS, self._for_jitter_ms + self._longer_ms)
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether the network asks for more than START_MS: packets are late rather than lost there."""
+        return self._for_jitter_ms > START_MS
+
+    @property
+    def _for_jitter_ms(self) -> float:
         if self._packets >= TRUSTED_PACKETS:
             return self._held_ms
         return min(MAX_MS, max(START_MS, self._first_ms, self._held_ms))
@@ -46,8 +59,9 @@ class DelayTarget:
     def samples(self) -> int:
         return int(self.ms * RATE / 1000)
 
-    def measure(self, pts: int, now: float) -> None:
-        """A packet whose first sample is number `pts` came at `now` seconds."""
+    def measure(self, pts: int, now: float, frames: int) -> None:
+        """A packet of `frames` samples, the first of them number `pts`, came at `now` seconds."""
+        self._longer_ms = max(0.0, frames * 1000.0 / RATE - PACKET_MS)
         transit_ms = now * 1000.0 - pts * 1000.0 / RATE
         if self._transit_ms is not None:
             self._packets += 1
@@ -62,7 +76,7 @@ class DelayTarget:
 
     def late(self, by_ms: float) -> None:
         """A packet came too late for the sound held: hold more from now on."""
-        self._held_ms = min(MAX_MS, self.ms + min(by_ms, LATE_STEP_MS))
+        self._held_ms = min(MAX_MS, self._for_jitter_ms + min(by_ms, LATE_STEP_MS))
 
     def ease(self, now: float) -> None:
         """Time passes: what was held because of the past is given back, slowly."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_node.dsp.concealment import FADE, MS, Concealer
-from edge_node.dsp.delay_target import START_MS, DelayTarget
+from edge_node.dsp.delay_target import DelayTarget
 from edge_node.dsp.pcm import RATE, Pcm, saturate, silence
 from edge_node.dsp.speed import SpeedControl
 
@@ -29,7 +29,7 @@ STRETCH_EVERY = 4
 """So far below the target for 8 blocks in a row, the sound is stretched by about every fourth: a gap would be heard."""
 DUE = 30 * MS
 SPARE = 10 * MS
-"""On a network that asks for more than START_MS packets are late rather than lost: what is DUE gets some time more."""
+"""On an unsteady network packets are late rather than lost: what is DUE gets some time more."""
 MEND = 5 * MS
 """In a quiet moment no smaller error than this is mended."""
 QUIET = 160
@@ -84,6 +84,8 @@ class PlayoutBuffer:
         self._pulled_frames = 0
         self._steady: int | None = None
         """How long the last sample of the newest packet had to wait yet when it came: the level without its saw."""
+        self._half = 0
+        """Of the newest packet: so far the level is below its target halfway between two of them."""
         self._behind = 0
         self._pending = silence(0)
         """Goes out before all else: a quiet block once more, or the last cycle of a voice."""
@@ -130,7 +132,8 @@ class PlayoutBuffer:
         if len(pcm) == 0:
             return
         pts = self._unwrap(pts)
-        self._delay.measure(pts, now)
+        self._delay.measure(pts, now, len(pcm))
+        self._half = len(pcm) // 2
         if self._is_late(pts, pcm):
             return
         self._tell_why_dry(pts, now)
@@ -162,7 +165,7 @@ class PlayoutBuffer:
     def _pulled(self, frames: int, now: float) -> Pcm:
         if self._filling and not self._filled(now):
             return self._concealer.missing(frames)
-        over = self.level + frames - self.target  # halfway between two packets
+        over = self.level + self._half - self.target  # 0 halfway between two packets
         if self._too_late(over, frames):
             return self._skip(frames)
         steady = self.level + frames if self._steady is None else self._steady
@@ -338,7 +341,7 @@ class PlayoutBuffer:
         """Plays the last cycle of the voice once more, while too little is held or a packet is due."""
         self._thin = self._thin + 1 if over < -THIN else 0
         thin = self._thin >= THIN_FOR and self._thin % STRETCH_EVERY == 0
-        due = self._delay.ms > START_MS and over < SPARE and self._ahead(DUE) < min(DUE, self.level)
+        due = self._delay.unsteady and over < SPARE and self._ahead(DUE) < min(DUE, self.level)
         if not (thin or due) or len(self._pending) or not self._whole or self.level < frames:
             return
         self._stretches += 1

@@ -12,7 +12,7 @@ PACKET = RATE // 50
 def fed(target: DelayTarget, packets: int, swing_ms: float = 0.0, start: int = 0) -> DelayTarget:
     for n in range(start, start + packets):
         now = n * 0.02 + (n % 2) * swing_ms / 1000
-        target.measure(n * PACKET, now)
+        target.measure(n * PACKET, now, PACKET)
         target.ease(now)
     return target
 
@@ -45,10 +45,10 @@ def test_late_packets_raise_it_step_by_step() -> None:
 def test_a_jump_of_the_timestamps_is_no_jitter() -> None:
     target = fed(DelayTarget(), 2000)
     before = target.ms
-    target.measure(2000 * PACKET + RATE, 40.0)
+    target.measure(2000 * PACKET + RATE, 40.0, PACKET)
     assert target.ms < before + 20
     target.restart()
-    target.measure(7, 40.02)
+    target.measure(7, 40.02, PACKET)
     assert target.ms < before + 20
 
 

@@ -153,8 +153,9 @@ def test_a_sender_that_was_silent_is_no_jitter() -> None:
 
 def test_underrun_with_a_part_of_a_block_left_plays_that_part() -> None:
     buffer = PlayoutBuffer()
-    buffer.push(0, np.full(60 * MS + 240, 8000, np.int16), 0.0)
-    blocks = [buffer.pull(BLOCK, k / 100) for k in range(14)]
+    for k in range(4):
+        buffer.push(k * PACKET, LOUD if k < 3 else LOUD[:240], k * 0.02)
+    blocks = [buffer.pull(BLOCK, 0.06 + k / 100) for k in range(14)]
     last = blocks[6].astype(np.int32)
     assert last[239] == 8000
     assert 7000 < last[-1] < 8000
@@ -245,6 +246,27 @@ def test_ten_minutes_of_jitter_and_drift(
         assert target_ms[0] <= sum(call.targets_ms) / len(call.targets_ms) <= target_ms[1], seed
         assert call.longest_over_s(40) <= 2.0, seed
         assert stats.level_ms <= stats.target_ms + 40
+
+
+@pytest.mark.parametrize("mean_ms", [0.5, 5.0])
+@pytest.mark.parametrize("packet_ms", [10, 40, 60, 120])
+def test_packets_of_any_length_leave_no_gaps(packet_ms: int, mean_ms: float) -> None:
+    """Telephone gateways send 40 and 60 ms, browsers that save bandwidth up to 120 ms."""
+    buffer, dice, frames = PlayoutBuffer(), random.Random(1), packet_ms * MS
+    arrivals = [(n * packet_ms / 1000 + dice.expovariate(1000 / mean_ms), n) for n in range(60_000 // packet_ms)]
+    waiting = sorted(arrivals, reverse=True)
+    late_s = []
+    for step in range(5800):
+        now = step / 100
+        while waiting and waiting[-1][0] <= now:
+            at, n = waiting.pop()
+            buffer.push(n * frames, np.full(frames, 8000, np.int16), at)
+        buffer.pull(BLOCK, now)
+        if buffer.playing is not None:
+            late_s.append(now + packet_ms / 1000 - buffer.playing / RATE)
+    assert buffer.gaps == 0
+    assert buffer.stats().skips <= 1
+    assert max(late_s[2000:]) * 1000 <= buffer.stats().target_ms + packet_ms + 10
 
 
 def test_delay_is_the_same_after_loss_has_stopped() -> None:
