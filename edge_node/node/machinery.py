@@ -101,7 +101,8 @@ def _camera(settings: Settings, clock: Clock) -> VideoSource | None:
 
     def v4l2(device: str) -> VideoSource:
         chosen = planner.plan(Source.RAW)
-        return V4l2Source(device, chosen.width_px, chosen.height_px, chosen.fps, clock)
+        coded = not video.overlay  # text is drawn into pictures, H.264 has none
+        return V4l2Source(device, chosen.width_px, chosen.height_px, chosen.fps, clock, coded=coded)
 
     def found(choice: Choice) -> VideoSource:
         return module() if choice.kind == "camera" else v4l2(choice.device or video.device)

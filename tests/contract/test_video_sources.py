@@ -22,6 +22,7 @@ from edge_node.media.video_publication import VideoPublication
 from edge_node.media.video_stats import VideoState
 from edge_node.ports import VideoSource
 from tests.support.fake_picamera2 import FakeModule
+from tests.support.fake_v4l2 import FakeCamera
 from tests.support.h264 import WITH_B_FRAMES, decoded, make_clip
 from tests.support.video_sink import CollectingSink, Watching, running
 from tests.support.waiting import eventually
@@ -48,6 +49,15 @@ def fake_camera(folder: Path) -> VideoSource:
     return CameraSource(Plan(320, 240, 30, 1000, 500, "v4l2m2m", "3.1"), CLOCK, library=FakeModule().library)
 
 
+def fake_v4l2(folder: Path) -> VideoSource:
+    return V4l2Source("/dev/video77", 320, 240, 30, CLOCK, open_device=FakeCamera().device)
+
+
+def fake_v4l2_that_encodes(folder: Path) -> VideoSource:
+    camera = FakeCamera(formats={"H264": {(320, 240): 30}})
+    return V4l2Source("/dev/video77", 320, 240, 30, CLOCK, open_device=camera.device)
+
+
 def real_camera(folder: Path) -> VideoSource:
     chosen = plan(BOARD, Wish(1280, 720, 30, 2000, Source.CAMERA))
     assert isinstance(chosen, Plan)
@@ -66,6 +76,8 @@ EVERY = [
     pytest.param(film_handed_through, id="file"),
     pytest.param(film_decoded, id="file-decoded"),
     pytest.param(fake_camera, id="camera-fake"),
+    pytest.param(fake_v4l2, id="v4l2-fake"),
+    pytest.param(fake_v4l2_that_encodes, id="v4l2-fake-h264"),
     pytest.param(real_camera, id="camera", marks=pytest.mark.hardware),
     pytest.param(real_v4l2, id="v4l2", marks=pytest.mark.hardware),
 ]
