@@ -11,10 +11,9 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from edge_node.aio.emitter import Emitter
-from edge_node.aio.tasks import TaskGroup, cancel_and_wait
+from edge_node.aio.tasks import TaskGroup
 from edge_node.errors import NotConnectedError, SignallingError
 from edge_node.ports import Connect as ConnectFn
-from edge_node.ports import Wire, WireClosed
 from edge_node.protocol import session_events as s
 from edge_node.protocol.frames import (
     DirectFrame,
@@ -31,6 +30,7 @@ from edge_node.protocol.names import channel_problem, peer_id_problem
 from edge_node.protocol.payloads import ice_servers
 from edge_node.protocol.session import Session
 from edge_node.realtime import wire as websocket_wire
+from edge_node.realtime.attempt import CLOSE_STAGE_S, Attempt, Server
 from edge_node.realtime.credential import Credential, TokenProviderFn
 from edge_node.realtime.events import (
     Connected,
@@ -50,15 +50,9 @@ from edge_node.realtime.options import (
     ReconnectOptions,
     SignallingClientOptions,
     SubscribeOptions,
-    backoff_of,
-    connect_url,
-    final_codes_of,
     origin,
+    session_policy,
 )
-
-OUTBOX_FRAMES = 1024
-CLOSE_STAGE_S = 1.0
-BROKEN = 1006
 
 
 class SignallingClient(Emitter):
@@ -66,7 +60,7 @@ class SignallingClient(Emitter):
     GoingAway, TokenProviderError.
 
     Takes one SignallingClientOptions or its fields as keywords. `connect` opens the socket (ports.Connect); the default
-    speaks WebSocket. Frames wait in a queue of OUTBOX_FRAMES; overflow rule: the connection counts as broken.
+    speaks WebSocket.
     """
 
     def __init__(
@@ -98,31 +92,22 @@ class SignallingClient(Emitter):
             connect_retry=connect_retry,
             allow_insecure_lan=allow_insecure_lan,
         )
-        self._credential = Credential(chosen.api_key, chosen.token_provider)
-        self._origin = origin(chosen.url, allow_insecure_lan=chosen.allow_insecure_lan)
-        self._token_timeout_s = chosen.token_provider_timeout
-        self._log = logger_of(chosen.logger)
-        self._open_wire = connect or websocket_wire.connect
-        self._session = Session(
-            s.SessionPolicy(
-                reconnect=backoff_of(chosen.reconnect, for_ever=chosen.connect_retry),
-                inactivity_s=chosen.inactivity_timeout or 0.0,
-                auto_resubscribe=chosen.auto_resubscribe,
-                retry_first=chosen.connect_retry,
-                final_codes=final_codes_of(chosen.reconnect, self._credential),
-            ),
-            id_prefix=uuid.uuid4().hex,
+        credential = Credential(chosen.api_key, chosen.token_provider)
+        self._server = Server(
+            origin(chosen.url, allow_insecure_lan=chosen.allow_insecure_lan),
+            credential,
+            chosen.token_provider_timeout,
+            connect or websocket_wire.connect,
         )
+        self._log = logger_of(chosen.logger)
+        self._session = Session(session_policy(chosen, credential), id_prefix=uuid.uuid4().hex)
         self._effects: deque[s.Effect] = deque()
         self._applying = False
         self._work = TaskGroup("SignallingClient")
         self._answers: dict[str, asyncio.Future[None]] = {}
         self._connecting: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._wire_task: asyncio.Task[None] | None = None
-        self._close_as = (1000, "")
-        self._outbox: deque[str] = deque()
-        self._outbox_wake = asyncio.Event()
+        self._attempt: Attempt | None = None
         self.frames_skipped = 0
 
     def __repr__(self) -> str:
@@ -170,9 +155,8 @@ class SignallingClient(Emitter):
     async def close(self, code: int = 1000, reason: str = "client requested close") -> None:
         """Closes for good. Idempotent; takes at most about CLOSE_STAGE_S per stage."""
         self._handle(s.Close(code, reason))
-        if self._wire_task is not None and self._wire_task is not asyncio.current_task():
-            await asyncio.wait([self._wire_task], timeout=CLOSE_STAGE_S)
-            await cancel_and_wait(self._wire_task, CLOSE_STAGE_S)
+        if self._attempt is not None:
+            await self._attempt.ended()
         await self._work.close(CLOSE_STAGE_S)
         self.release()
         await self.drain()
@@ -249,14 +233,14 @@ class SignallingClient(Emitter):
 
     def _do(self, effect: s.Effect) -> None:
         match effect:
-            case s.OpenSocket(wire):
-                self._outbox.clear()
-                self._close_as = (1000, "")
-                self._wire_task = self._work.spawn(self._run_wire(wire), f"wire-{wire}")
+            case s.OpenSocket(number):
+                self._attempt = Attempt(number, self._server, self._handle, self._work, self._log)
             case s.SendText(text):
-                self._queue(text)
+                if self._attempt is not None:
+                    self._attempt.send(text)
             case s.CloseSocket(_, code, reason):
-                self._close_wire(code, reason)
+                if self._attempt is not None:
+                    self._attempt.close(code, reason)
             case s.Resolved(rid):
                 _settle(self._answers.pop(rid, None), None)
             case s.Rejected(rid, error):
@@ -294,78 +278,6 @@ class SignallingClient(Emitter):
                 self.emit(_event(frame))
             case _ as never:
                 assert_never(never)
-
-    # The socket
-
-    def _queue(self, text: str) -> None:
-        if len(self._outbox) >= OUTBOX_FRAMES:
-            self._log.warning("the server takes nothing any more: reconnecting", {"frames": len(self._outbox)})
-            if self._wire_task is not None:
-                self._wire_task.cancel()
-            return
-        self._outbox.append(text)
-        self._outbox_wake.set()
-
-    def _close_wire(self, code: int, reason: str) -> None:
-        if self._wire_task is not None:
-            self._close_as = (code, reason)
-            self._wire_task.cancel()
-
-    async def _run_wire(self, number: int) -> None:
-        """One attempt: credential, socket, frames; ends in exactly one Lost or TokenFailed."""
-        socket: Wire | None = None
-        lost = s.Lost(number, BROKEN, "cancelled", random.random())
-        try:
-            try:
-                async with asyncio.timeout(self._token_timeout_s):
-                    value = await self._credential.value()
-            except Exception as err:
-                self._handle(s.TokenFailed(number, err, random.random()))
-                return
-            async with asyncio.timeout(websocket_wire.OPEN_TIMEOUT_S):
-                socket = await self._open_wire(connect_url(self._origin, self._credential, value))
-            self._handle(s.Opened(number))
-            await self._pump(number, socket)
-        except WireClosed as err:
-            lost = s.Lost(number, err.code, err.reason, random.random())
-        except TimeoutError:
-            lost = s.Lost(number, BROKEN, "no connection in time", random.random())
-        except asyncio.CancelledError:
-            pass  # the session, or close(), ended this attempt
-        except Exception as err:
-            self._log.error("the signalling connection failed", {"error": repr(err)})
-            lost = s.Lost(number, BROKEN, type(err).__name__, random.random())
-        finally:
-            if socket is not None:
-                await self._close_quietly(socket, *self._close_as)
-        self._handle(lost)
-
-    async def _pump(self, number: int, socket: Wire) -> None:
-        writer = self._work.spawn(self._write(socket), "writer")
-        try:
-            while True:
-                text = await socket.recv()
-                if isinstance(text, str):
-                    self._handle(s.Received(number, text))
-        finally:
-            await cancel_and_wait(writer, CLOSE_STAGE_S)
-
-    async def _write(self, socket: Wire) -> None:
-        try:
-            while True:
-                self._outbox_wake.clear()
-                while self._outbox:
-                    await socket.send(self._outbox.popleft())
-                await self._outbox_wake.wait()
-        except WireClosed:
-            return  # the reader hears of it as well, with the code
-
-    async def _close_quietly(self, socket: Wire, code: int, reason: str) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_STAGE_S):
-                await socket.close(code, reason)
-        except (WireClosed, TimeoutError, OSError):
-            return
 
 
 def _check(value: Any, problem_of: Callable[[str], str | None], what: str) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from edge_node.protocol.backoff import BackoffPolicy
 from edge_node.protocol.names import DEFAULT_URL, WsCloseCode
-from edge_node.protocol.session_events import TERMINAL_CODES
+from edge_node.protocol.session_events import TERMINAL_CODES, SessionPolicy
 from edge_node.realtime.credential import Credential, TokenProviderFn
 from edge_node.realtime.logger import Logger
 
@@ -132,6 +132,17 @@ def backoff_of(reconnect: ReconnectOptions | bool, *, for_ever: bool = False) ->
         return None
     options = reconnect if isinstance(reconnect, ReconnectOptions) else ReconnectOptions()
     return replace(options, max_attempts=math.inf).policy() if for_ever else options.policy()
+
+
+def session_policy(options: SignallingClientOptions, credential: Credential) -> SessionPolicy:
+    """How a client's session behaves. Raises ValueError."""
+    return SessionPolicy(
+        reconnect=backoff_of(options.reconnect, for_ever=options.connect_retry),
+        inactivity_s=options.inactivity_timeout or 0.0,
+        auto_resubscribe=options.auto_resubscribe,
+        retry_first=options.connect_retry,
+        final_codes=final_codes_of(options.reconnect, credential),
+    )
 
 
 def final_codes_of(reconnect: ReconnectOptions | bool, credential: Credential) -> frozenset[int]:

@@ -13,7 +13,8 @@ from edge_node.errors import (
 from edge_node.ports import WireClosed
 from edge_node.protocol.codec import encode
 from edge_node.protocol.frames import Ack, ErrorFrame, GoingAwayFrame, PresenceFrame, Publish, Welcome
-from edge_node.realtime.client import OUTBOX_FRAMES, SignallingClient
+from edge_node.realtime.attempt import OUTBOX_FRAMES
+from edge_node.realtime.client import SignallingClient
 from edge_node.realtime.events import (
     Connected,
     Disconnected,
