@@ -108,7 +108,7 @@ umask 022
 echo "install.sh: installing"
 apt-get install -y -qq --reinstall --allow-downgrades --no-install-recommends "$made"/edge-node_*_all.deb
 # Not an update with its trial: the version of a checkout is often the one that runs.
-edge-node-slots install "$made"/edge-node-*.tar
+edge-node-slots install --allow-downgrade "$made"/edge-node-*.tar
 
 if [ -d /run/systemd/system ]; then
   if [ "$with_hub" = yes ]; then systemctl enable --quiet edge-node-hub && systemctl restart edge-node-hub; fi

@@ -11,6 +11,7 @@ from edge_node.errors import EdgeNodeError
 from edge_node.update import show
 from edge_node.update.bundle import BundleRefused
 from edge_node.update.faults import Faults, this_end
+from edge_node.update.progress import Progress
 from edge_node.update.slots import Slots, this_python
 from edge_node.update.updater import Updater
 from edge_node.update.world import SOCKET, Systemd, World
@@ -44,9 +45,9 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
         command.add_argument("--allow-downgrade", action="store_true")
     args = parser.parse_args(argv)
     slots = Slots(args.root, this_python(), args.settings)
-    updater = Updater(slots, world or Systemd(args.socket), lambda line: print(line, flush=True))
     try:
-        return _run(args, slots, updater)
+        with Progress(sys.stdout) as tell:
+            return _run(args, slots, Updater(slots, world or Systemd(args.socket), tell))
     except BundleRefused as err:
         print(f"edge-node: {err}", file=sys.stderr)
         return 2
@@ -68,7 +69,7 @@ def _run(args: argparse.Namespace, slots: Slots, updater: Updater) -> int:
         case "settle":
             updater.settle()
         case "install":
-            updater.install(args.bundle, keys)
+            updater.install(args.bundle, keys, downgrade=args.allow_downgrade)
         case "apply":
             return 0 if updater.apply(args.bundle, keys, downgrade=args.allow_downgrade) else 1
         case "rollback":
@@ -83,6 +84,9 @@ def _guard(slots: Slots) -> None:
         if done := slots.guard(faults.early(slots.current())):
             print(done, flush=True)
         faults.started(str(slots.current()))
+    except EdgeNodeError:
+        faults.no_slot()
+        raise
     except OSError as err:
         current = slots.current()
         if current is None or not slots.usable(current):

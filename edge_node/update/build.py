@@ -69,7 +69,7 @@ def fill(slots: Slots, name: str, bundle: Bundle, tell: Tell) -> None:
 def make_venv(venv: Path, release: Path) -> Path:
     """A virtual environment of the distribution's Python with exactly the release's wheels; returns its python."""
     # The distribution's packages stay visible: picamera2 and libcamera exist as such only.
-    run([sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", "--clear", str(venv)])
+    run([sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", "--clear", str(venv)], polite=True)
     python = venv / "bin/python"
     # pip runs from its own wheel: the slot needs none.
     pip = [
@@ -84,9 +84,9 @@ def make_venv(venv: Path, release: Path) -> Path:
     ]
     pip += ["--ignore-installed", "--find-links", str(release / "wheels")]
     if (release / REQUIREMENTS).exists():
-        run([*pip, "--require-hashes", "--requirement", str(release / REQUIREMENTS)])
+        run([*pip, "--require-hashes", "--requirement", str(release / REQUIREMENTS)], polite=True)
     own = sorted(str(path) for path in (release / "wheels").glob("edge_node-*.whl"))
-    run([*pip, "--no-deps", *own])
+    run([*pip, "--no-deps", *own], polite=True)
     return python
 
 
@@ -107,6 +107,6 @@ def preflight(python: Path, commands: Sequence[Sequence[str]], settings: Path | 
                 continue
             command = [str(python), "-I", "-B", *(str(settings) if word == "{settings}" else word for word in words)]
             try:
-                run(command, env)
+                run(command, env, polite=True)
             except EdgeNodeError as err:
                 raise BundleRefused(f"the new version does not work here, the old one goes on: {err}") from None

@@ -7,19 +7,23 @@ every Debian has: the standard library has none.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import shutil
+import stat
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from edge_node.errors import EdgeNodeError
+from edge_node.update.commands import scratch
+from edge_node.update.members import Damaged, Member, Members
 from edge_node.update.records import comparable
 
 FORMAT = 1
@@ -27,7 +31,6 @@ MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_BUNDLE_BYTES = 1 << 30
 OPENSSL_DEADLINE_S = 30.0
-_BLOCK = 1 << 20
 
 
 class BundleRefused(EdgeNodeError):
@@ -94,17 +97,21 @@ class Bundle:
     def __init__(self, path: Path, trusted: Iterable[Path]) -> None:
         """Raises BundleRefused. `trusted`: the public keys (PEM), any of which may have signed."""
         try:
-            if path.stat().st_size > MAX_BUNDLE_BYTES:
+            about = path.stat()
+            if not stat.S_ISREG(about.st_mode):
+                raise BundleRefused(f"{path.name} is no file: name the bundle itself")
+            if about.st_size > MAX_BUNDLE_BYTES:
                 raise BundleRefused(f"{path.name} has more than {MAX_BUNDLE_BYTES >> 20} MiB: it is no bundle of ours")
-            self._tar = tarfile.open(path, "r:")  # noqa: SIM115  (closed by close of the bundle)
-        except (OSError, tarfile.TarError) as err:
-            raise BundleRefused(f"{path.name} cannot be read ({err}): get the bundle again") from None
+            self._file = path.open("rb")
+        except OSError as err:
+            raise BundleRefused(f"{path.name} cannot be read ({err.strerror}): get the bundle again") from None
         try:
-            data = self._member(MANIFEST)
-            _check_signature(data, self._member(SIGNATURE), list(trusted))
+            self._members = Members(self._file, about.st_size)
+            data = self._text(MANIFEST)
+            _check_signature(data, self._text(SIGNATURE), list(trusted))
             self.manifest = read_manifest(data)
         except BaseException:
-            self._tar.close()
+            self._file.close()
             raise
         self.data = data
         """The manifest's bytes, as signed."""
@@ -113,56 +120,53 @@ class Bundle:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._tar.close()
+        self._file.close()
 
-    def _member(self, name: str) -> bytes:
-        member = self._next()
-        if member is None or member.name != name or not member.isfile() or member.size > MAX_MANIFEST_BYTES:
-            raise BundleRefused("this is no edge-node bundle: its manifest or signature is missing")
-        stream = self._tar.extractfile(member)
-        assert stream is not None
-        return stream.read()
-
-    def _next(self) -> tarfile.TarInfo | None:
-        try:
-            return self._tar.next()
-        except (OSError, tarfile.TarError) as err:
-            raise BundleRefused(f"the bundle is damaged ({err}): get it again") from None
+    def _text(self, name: str) -> bytes:
+        with _told():
+            member = self._members.next()
+            if member is None or member.name != name or member.size > MAX_MANIFEST_BYTES:
+                raise BundleRefused("this is no edge-node bundle: its manifest or signature is missing")
+            return b"".join(self._members.blocks(member))
 
     def unpack(self, folder: Path) -> None:
-        """Writes the files named in the manifest. Raises BundleRefused for a missing, foreign or altered one."""
+        """Writes the files named in the manifest. Raises BundleRefused for a missing, foreign or altered one, OSError
+        for a disk that does not take them."""
         missing = dict(self.manifest.files)
         while (member := self._next()) is not None:
             wanted = missing.pop(member.name, None)
-            stream = self._tar.extractfile(member) if member.isfile() else None
-            if wanted is None or stream is None:
+            if wanted is None:
                 raise BundleRefused(f"the bundle holds {member.name[:80]!r}, which its manifest does not name")
             target = folder / member.name
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                found = _copy(stream, target)
-            except (tarfile.TarError, EOFError) as err:
-                raise BundleRefused(f"the bundle is cut off ({err}): get it again") from None
-            if found != wanted:
+            digest = hashlib.sha256()
+            with target.open("wb") as file, _told():
+                for block in self._members.blocks(member):
+                    digest.update(block)
+                    file.write(block)
+            if digest.hexdigest() != wanted:
                 raise BundleRefused(f"{member.name} in the bundle is not what was signed: get the bundle again")
         if missing:
             raise BundleRefused(f"the bundle lacks {min(missing)}: get it again")
 
+    def _next(self) -> Member | None:
+        with _told():
+            return self._members.next()
 
-def _copy(source: IO[bytes], target: Path) -> str:
-    digest = hashlib.sha256()
-    with target.open("wb") as file:
-        while block := source.read(_BLOCK):
-            digest.update(block)
-            file.write(block)
-    return digest.hexdigest()
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except Damaged as err:
+        raise BundleRefused(f"the bundle is damaged ({err}): get the bundle again") from None
 
 
 def _check_signature(data: bytes, signature: bytes, trusted: Sequence[Path]) -> None:
     if not trusted:
         raise BundleRefused("no key is trusted here: put the publisher's .pem into /etc/edge-node/trust")
-    with tempfile.TemporaryDirectory(prefix="edge-node-") as folder:
-        signed, sig = Path(folder, "data"), Path(folder, "sig")
+    with scratch() as folder:
+        signed, sig = folder / "data", folder / "sig"
         signed.write_bytes(data)
         sig.write_bytes(signature)
         for key in trusted:

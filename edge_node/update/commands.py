@@ -14,15 +14,25 @@ from edge_node.errors import EdgeNodeError
 
 STEP_DEADLINE_S = 900.0
 """A Zero 2 W unpacks about 100 MB of wheels to a slow card meanwhile."""
+POLITELY = ("nice", "-n", "10")
 CREDENTIAL = "edge-node."
 """How the names of the unit's credentials begin in /etc/credstore."""
 
 
-def run(command: Sequence[str], env: Mapping[str, str] | None = None, deadline_s: float = STEP_DEADLINE_S) -> None:
-    """One step. Raises EdgeNodeError with the end of what it said."""
+def run(
+    command: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    deadline_s: float = STEP_DEADLINE_S,
+    *,
+    polite: bool = False,
+) -> None:
+    """One step; a `polite` one leaves the processor to the node beside it.
+
+    Raises EdgeNodeError with the end of what it said.
+    """
     try:
         done = subprocess.run(
-            command,
+            [*(POLITELY if polite else ()), *command],
             cwd="/",
             env=env,
             stdin=subprocess.DEVNULL,
@@ -40,10 +50,16 @@ def run(command: Sequence[str], env: Mapping[str, str] | None = None, deadline_s
 
 
 @contextlib.contextmanager
+def scratch(runtime: Path = Path("/run")) -> Iterator[Path]:
+    """A folder for a moment; root's is in memory, where a full or read-only disk does not matter. Raises OSError."""
+    with tempfile.TemporaryDirectory(prefix="edge-node-", dir=runtime if os.access(runtime, os.W_OK) else None) as made:
+        yield Path(made)
+
+
+@contextlib.contextmanager
 def credentials(stores: Path = Path("/etc"), runtime: Path = Path("/run")) -> Iterator[Mapping[str, str]]:
     """An environment in which settings are as whole as in the unit: what its LoadCredential= finds is there, too."""
-    with tempfile.TemporaryDirectory(prefix="edge-node-", dir=runtime if os.access(runtime, os.W_OK) else None) as made:
-        folder = Path(made)
+    with scratch(runtime) as folder:
         for sealed in stores.glob(f"credstore.encrypted/{CREDENTIAL}*"):
             words = ["systemd-creds", "decrypt", f"--name={sealed.name}", str(sealed)]
             # One that cannot be opened is missing in the unit as well.
@@ -51,4 +67,4 @@ def credentials(stores: Path = Path("/etc"), runtime: Path = Path("/run")) -> It
                 run([*words, str(folder / sealed.name.removeprefix(CREDENTIAL))])
         for plain in stores.glob(f"credstore/{CREDENTIAL}*"):
             shutil.copyfile(plain, folder / plain.name.removeprefix(CREDENTIAL))
-        yield {**os.environ, "CREDENTIALS_DIRECTORY": made}
+        yield {**os.environ, "CREDENTIALS_DIRECTORY": str(folder)}

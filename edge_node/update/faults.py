@@ -35,6 +35,8 @@ COMMAND_DEADLINE_S = 5.0
 UNIT = "edge-node.service"
 LEDS = ("ACT", "led0", "PWR", "led1")
 """A Raspberry Pi's own, by their names since Linux 6.1 and before."""
+BLINK_MS, QUICK_MS = 500, 100
+"""The node failed; no slot can run at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,10 @@ class Faults:
         self._write({"failures": self.failures, "early": early, "slot": slot, "started_s": self._uptime_s()})
         self._show_fault(self.failures >= SAFE_MODE_FAILURES)
 
+    def no_slot(self) -> None:
+        """Nothing can be started: nobody's failure, and shown as another fault."""
+        self._show_fault(True, QUICK_MS)
+
     def ended(self, end: End) -> str | None:
         """The run is over. Returns what was done about it, None when there was nothing to do."""
         known = self._read()
@@ -159,17 +165,20 @@ class Faults:
 
     # The board's own LED needs no process to blink: the kernel does it.
 
-    def _show_fault(self, fault: bool) -> None:
+    def _show_fault(self, fault: bool, blink_ms: int = BLINK_MS) -> None:
         trigger = next((path for name in LEDS if (path := self._leds / name / "trigger").exists()), None)
         if trigger is None:
             return
         before = self._state / "led"
         try:
-            if fault and not before.exists():
-                chosen = trigger.read_text().partition("[")[2].partition("]")[0]
-                write_json(before, {"trigger": chosen or "none"})
+            if fault:
+                if not before.exists():
+                    chosen = trigger.read_text().partition("[")[2].partition("]")[0]
+                    write_json(before, {"trigger": chosen or "none"})
                 trigger.write_text("timer")
-            elif not fault and (kept := read_json(before)) is not None:
+                for name in ("delay_on", "delay_off"):
+                    (trigger.parent / name).write_text(str(blink_ms))
+            elif (kept := read_json(before)) is not None:
                 trigger.write_text(str(kept["trigger"]))
                 remove(before)
         except OSError:

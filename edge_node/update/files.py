@@ -47,10 +47,25 @@ def point(link: Path, target: str) -> None:
 DYING_S = 2.0
 
 
+def held(path: Path) -> bool:
+    """Whether somebody has this lock now; no, when we may not know."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 @contextlib.contextmanager
 def locked(path: Path, *, wait_s: float | None = None) -> Iterator[bool]:
     """Holds the lock file; False when somebody else has held it for `wait_s`. The kernel frees it if we die."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         yield _lock(handle, wait_s)
     finally:

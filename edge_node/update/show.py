@@ -12,6 +12,7 @@ def dump(slots: Slots) -> dict[str, Any]:
     """Everything about the slots."""
     pending, left = slots.pending(), slots.left()
     return {
+        "busy": slots.is_busy(),
         "current": slots.current(),
         "slots": {
             name: {"usable": slots.usable(name), "version": (slots.about(name) or {}).get("version")} for name in NAMES
@@ -36,6 +37,8 @@ def text(slots: Slots) -> str:
         lines.append(f"slot {left.slot} was left: {left.reason}")
     if (pending := found["pending"]) is not None:
         lines.append(f"update to {pending['version']}: proving itself, start {pending['starts']} of {MAX_STARTS}")
+    elif found["busy"]:
+        lines.append("an update is being installed")
     for entry in found["history"][-5:]:
         reason = f": {entry['reason']}" if entry["reason"] else ""
         lines.append(f"{entry['version']} {entry['outcome']}{reason}")

@@ -25,7 +25,7 @@ from typing import Any
 
 from edge_node.errors import EdgeNodeError
 from edge_node.update import records
-from edge_node.update.files import DYING_S, locked, point, read_json, remove, write_json
+from edge_node.update.files import DYING_S, held, locked, point, read_json, remove, write_json
 from edge_node.update.kept import KeptSettings
 from edge_node.update.records import NAMES, Left, Pending, comparable
 
@@ -126,13 +126,17 @@ class Slots:
             write_json(self._state / "history", {"updates": [*entries, entry][-MAX_HISTORY:]})
 
     @contextmanager
-    def busy(self) -> Iterator[None]:
-        """Only one update at a time. Raises EdgeNodeError."""
+    def busy(self, *, wait: bool = False) -> Iterator[None]:
+        """Only one update at a time. Raises EdgeNodeError where it does not `wait` until another is over."""
         self.prepare()
-        with locked(self._state / "busy", wait_s=DYING_S) as mine:
+        with locked(self._state / "busy", wait_s=None if wait else DYING_S) as mine:
             if not mine:
                 raise EdgeNodeError("another update is going on: wait until edge-node update status says it is over")
             yield
+
+    def is_busy(self) -> bool:
+        """Whether somebody installs an update, or looks after its trial."""
+        return held(self._state / "busy")
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -178,6 +182,17 @@ class Slots:
         with self._changing():
             pending = self.pending()
             return None if pending is None else self._take_back(pending, reason)
+
+    def withdraw(self) -> str | None:
+        """Returns to the slot before, which has gone on meanwhile: the new one was not started."""
+        with self._changing():
+            pending = self.pending()
+            if pending is None:
+                return None
+            said = self._switch(pending.old, trial_of=pending.new)
+            self._record(pending.id, pending.version, "interrupted")
+            remove(self._state / "pending")
+            return said
 
     def _take_back(self, pending: Pending, reason: str) -> str | None:
         if pending.verdict is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from edge_node.errors import EdgeNodeError
@@ -16,6 +16,8 @@ from edge_node.update.world import World
 
 LOOK_EVERY_S = 1.0
 CALL_DEADLINE_S = 900.0
+ASKED = 3
+WRITE_DEADLINE_S = 120.0
 
 Tell = build.Tell
 
@@ -36,25 +38,28 @@ class Updater:
         with self._slots.busy(), Bundle(path, trusted) as bundle:
             manifest = bundle.manifest
             build.check(self._slots, manifest, path.stat().st_size, downgrade=downgrade)
-            current = self._slots.current()
             if self._slots.pending() is not None:
                 raise EdgeNodeError("the last update is still proving itself: try again in a few minutes")
-            if current is None or not self._slots.usable(current):
-                self._install(self._slots.idle(), bundle)
+            current = self._working_slot()
+            if current is None:
+                self._install(bundle)
+                self._restart()
                 return True
             if (self._slots.about(current) or {}).get("version") == manifest.version:
                 raise BundleRefused(f"version {manifest.version} runs already: there is nothing to do")
             new = self._slots.idle()
             build.fill(self._slots, new, bundle, self._tell)
-            self._wait_for_idle()
             self._begin(current, new, manifest.version, self._floor_after(manifest))
             return self._settle()
 
-    def install(self, path: Path, trusted: Iterable[Path]) -> None:
+    def install(self, path: Path, trusted: Iterable[Path], *, downgrade: bool = False) -> None:
         """Puts a bundle into a slot without a trial: the first installation. Raises as apply() does."""
         with self._slots.busy(), Bundle(path, trusted) as bundle:
-            build.check(self._slots, bundle.manifest, path.stat().st_size, downgrade=True)
-            self._install(self._slots.idle(), bundle)
+            build.check(self._slots, bundle.manifest, path.stat().st_size, downgrade=downgrade)
+            # The slot that would be emptied is the way back of a trial, or may be the only one that works.
+            self._tell_if(self._slots.take_back("another version was installed meanwhile"))
+            self._working_slot()
+            self._install(bundle)
 
     def rollback(self) -> bool:
         """Returns to the other slot, with the same trial; True when it was kept. Raises EdgeNodeError."""
@@ -66,16 +71,26 @@ class Updater:
             floor = self._slots.floor()
             if version_key(about["version"]) < version_key(floor):
                 raise EdgeNodeError(f"version {about['version']} is below {floor}, the lowest that is still safe")
-            self._wait_for_idle()
             self._begin(current, other, about["version"], floor)
             return self._settle()
 
     def settle(self) -> bool | None:
         """Goes on with a trial that was cut off; True when the version was kept, None when none was on trial."""
-        with self._slots.busy():
+        with self._slots.busy(wait=True):
             return None if self._slots.pending() is None else self._settle()
 
-    def _install(self, name: str, bundle: Bundle) -> None:
+    def _working_slot(self) -> str | None:
+        """The slot that runs; the other one from now on, where that cannot run any more; None when neither can."""
+        current = self._slots.current()
+        if current is None or not self._slots.usable(current):
+            try:
+                self._tell_if(self._slots.guard())
+            except EdgeNodeError:
+                return None
+        return self._slots.current()
+
+    def _install(self, bundle: Bundle) -> None:
+        name = self._slots.idle()
         build.fill(self._slots, name, bundle, self._tell)
         self._slots.install(name, bundle.manifest.version, self._floor_after(bundle.manifest))
         self._tell(f"version {bundle.manifest.version} is in slot {name}")
@@ -83,31 +98,46 @@ class Updater:
     def _floor_after(self, manifest: Manifest) -> str:
         return max(self._slots.floor(), manifest.floor, key=version_key)
 
-    def _wait_for_idle(self) -> None:
+    def _wait_for_idle(self) -> bool:
+        """False: a call has been on for too long."""
         begun_at = self._world.now()
         told = False
-        while is_in_call(self._world.status()):
+        while self._in_call():
             if self._world.now() - begun_at >= CALL_DEADLINE_S:
-                raise EdgeNodeError(
-                    f"a call has been on for {CALL_DEADLINE_S / 60:g} minutes: try again when it is over"
-                )
+                return False
             if not told:
                 self._tell("waiting for the call to end")
                 told = True
             self._world.sleep(LOOK_EVERY_S)
+        return True
+
+    def _in_call(self) -> bool:
+        """A busy daemon may let one question pass; only one that is silent again and again is taken for dead."""
+        for _ in range(ASKED):
+            if (status := self._world.status()) is not None:
+                return is_in_call(status)
+            self._world.sleep(LOOK_EVERY_S)
+        return False
 
     def _begin(self, old: str, new: str, version: str, floor: str) -> None:
+        too_long = f"a call has been on for {CALL_DEADLINE_S / 60:g} minutes: try again when it is over"
+        if not self._wait_for_idle():
+            raise EdgeNodeError(too_long)
         status = self._world.status()
         pending = Pending(uuid.uuid4().hex, old, new, version, floor, is_online(status), working_parts(status))
-        self._tell(f"starting version {version}")
         try:
             said = self._slots.begin(pending)
         except OSError as err:
             raise EdgeNodeError(f"the update could not be written down ({err}): the old version goes on") from None
-        self._tell_settings(said)
+        self._tell_if(said)
+        # Settings may have been looked at for half a minute: somebody may have rung meanwhile.
+        if not self._wait_for_idle():
+            self._tell_if(self._slots.withdraw())
+            raise EdgeNodeError(too_long)
+        self._tell(f"starting version {version}")
         self._restart()
 
-    def _tell_settings(self, said: str | None) -> None:
+    def _tell_if(self, said: str | None) -> None:
         if said is not None:
             self._tell(said)
 
@@ -123,13 +153,34 @@ class Updater:
                 return self._outcome()
             match gate.look(self._world.status(), self._world.now()):
                 case Good():
-                    self._slots.accept()
+                    self._written(self._slots.accept)
                     return self._outcome()
                 case Bad(reason):
                     self._tell(f"returning to the old version: {reason}")
-                    self._tell_settings(self._slots.take_back(reason))
-                    self._restart()
+                    # Some of it works, then. At the deadline it is left all the same: it may only believe in a call.
+                    self._wait_for_idle()
+                    if self._slots.pending() is not None:
+                        self._tell_if(self._written(lambda: self._slots.take_back(reason)))
+                        self._restart()
                     return self._outcome()
+            self._world.sleep(LOOK_EVERY_S)
+
+    def _written(self, step: Callable[[], str | None]) -> str | None:
+        """Does a step that may be done again, until the disk takes it. Raises EdgeNodeError."""
+        begun_at = self._world.now()
+        told = False
+        while True:
+            try:
+                return step()
+            except OSError as err:
+                if self._world.now() - begun_at >= WRITE_DEADLINE_S:
+                    raise EdgeNodeError(
+                        f"what became of the update could not be written down ({err.strerror}): make room, then run "
+                        "edge-node-slots settle"
+                    ) from None
+                if not told:
+                    self._tell(f"what became of the update cannot be written down ({err.strerror}): make room")
+                    told = True
             self._world.sleep(LOOK_EVERY_S)
 
     def _outcome(self) -> bool:

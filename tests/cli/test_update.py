@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,28 @@ def test_no_package_no_update(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     root = str(tmp_path / "absent")
     assert main(["update", "apply", "--root", root, "release.tar"]) == 2
     assert main(["update", "rollback", "--root", root]) == 2
-    assert "installed by its package" in capsys.readouterr().err
+    assert "install the package" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("user", "remedy"), [(0, "its disk is read-only"), (1000, "run it with sudo")])
+def test_a_root_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, user: int, remedy: str
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert main(["update", "apply", "--root", str(tmp_path), "release.tar"]) == 2
+    assert remedy in capsys.readouterr().err
+
+
+def test_a_disk_that_takes_nothing_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, **how: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    assert main(["update", "rollback", "--root", str(tmp_path)]) == 1
+    assert "could not be written ([Errno 28] No space left on device)" in capsys.readouterr().err
 
 
 def test_a_bundle_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

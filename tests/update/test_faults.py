@@ -10,7 +10,9 @@ import pytest
 
 from edge_node.update import __main__ as command
 from edge_node.update.faults import (
+    BLINK_MS,
     MAX_POST_MORTEMS,
+    QUICK_MS,
     REBOOT_AFTER_S,
     REBOOT_FAILURES,
     SAFE_MODE_FAILURES,
@@ -113,6 +115,24 @@ def test_the_board_s_own_led_blinks_from_a_failure_to_the_next_start(board: Boar
     assert trigger.read_text() == "mmc0"
     board.faults.ended(STOPPED)
     assert trigger.read_text() == "mmc0"
+
+
+def test_no_slot_at_all_blinks_quickly_and_is_over_with_the_next_start(
+    board: Board, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    led = board.leds / "ACT"
+    led.mkdir(parents=True)
+    (led / "trigger").write_text("[mmc0] none timer")
+    monkeypatch.setattr("edge_node.update.__main__.Faults", lambda root: board.faults)
+    assert command.main(["--root", str(tmp_path / "root"), "guard"]) == 1
+    assert "install a bundle with edge-node update apply" in capsys.readouterr().err
+    assert (led / "trigger").read_text() == "timer" and (led / "delay_on").read_text() == str(QUICK_MS)
+    board.lives(3.0, CRASH)
+    assert (led / "trigger").read_text() == "timer" and (led / "delay_off").read_text() == str(BLINK_MS)
+    board.faults.no_slot()
+    assert (led / "delay_off").read_text() == str(QUICK_MS)
+    board.faults.started("a")
+    assert (led / "trigger").read_text() != "timer"
 
 
 def test_an_led_that_refuses_is_no_fault(board: Board) -> None:
