@@ -61,7 +61,7 @@ class SpeakerView:
 
     @property
     def dropped_seconds(self) -> float:
-        """Sound given up because far more was fed than played."""
+        """Sound given up because far more was fed than played, or because the device was away."""
         return self._fed.dropped_seconds
 
     def feed(self, data: bytes) -> Awaitable[None]:
@@ -96,7 +96,7 @@ class Microphone(MicrophoneView):
         *,
         worker: Sequence[str] = WORKER,
     ) -> None:
-        """`device`: PortAudio's name for it, or a part of that; None is the system's."""
+        """`device`: PortAudio's name for it, or a part of that; None is the system's. Raises ValueError."""
         super().__init__(Chunks(sample_rate, chunk_ms, queue_maxsize))
         self._pair = SoundPair(device or "default", worker=worker)
         self._kept = _Kept()
@@ -120,7 +120,8 @@ class Microphone(MicrophoneView):
 class Speaker(SpeakerView):
     """`async with Speaker() as speaker: await speaker.feed(pcm)`, with or without the `await`.
 
-    More than a minute that is not played yet loses its oldest part, and that is counted.
+    More than a minute that is not played yet loses its oldest part, and so does what would have been played while the
+    device was away: it is live again when it returns. Both are counted.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class Speaker(SpeakerView):
         """`playback_tap(bytes)` gets all that the device plays, silence included, at sample_rate, 10 ms at a time.
 
         It has a thread of its own: the sound waits for nobody. One that is more than a second late loses the oldest.
+        Raises ValueError for a sample_rate that is none.
         """
         self._tap = None if playback_tap is None else Tapped(playback_tap, sample_rate)
         super().__init__(Fed(sample_rate), SoundPair(speaker=device or "default", tap=self._tap, worker=worker))
@@ -158,7 +160,7 @@ class Speaker(SpeakerView):
         await self._kept.close()
         if self._tap is not None:
             await self._tap.close()
-        self._fed.clear()
+        self._fed.close()
 
 
 class DuplexAudio:
@@ -181,7 +183,7 @@ class DuplexAudio:
     ) -> None:
         """`device`: one name for both, or (microphone, speaker); None is the system's. `echo_cancel`: see EchoControl.
 
-        `playback_tap` as for Speaker. Raises ValueError unless mono_io, and SettingsError as EchoControl does.
+        `playback_tap` as for Speaker. Raises ValueError for what cannot be, as two channels, and SettingsError as EchoControl does.
         """
         if not mono_io:
             raise ValueError("mono_io must be True: voices are mono here, and so are echo cancellers")
@@ -248,7 +250,7 @@ class DuplexAudio:
 
     async def __aexit__(self, *exc: object) -> None:
         await self._close()
-        self._fed.clear()
+        self._fed.close()
 
     async def _close(self) -> None:
         for kept in self._kept:
@@ -271,11 +273,14 @@ class _Kept:
 
     def __init__(self) -> None:
         self._tasks = TaskGroup("audio")
+        self._first: asyncio.Future[None] | None = None
+        self._told = ""
 
     async def start(self, run: Run) -> None:
         """Returns with the first block. Raises what made the first opening fail."""
         loop = asyncio.get_running_loop()
         first: asyncio.Future[None] = loop.create_future()
+        self._first = first
 
         def begun() -> None:
             if not first.done():
@@ -288,23 +293,27 @@ class _Kept:
             await self.close()
             raise
 
-    async def _keep(
-        self,
-        run: Run,
-        up: Callable[[], object],
-        first: asyncio.Future[None],
-    ) -> None:
+    async def _keep(self, run: Run, up: Callable[[], object], first: asyncio.Future[None]) -> None:
         while True:
             try:
                 await run(up)
-            except (RetryLater, DeviceMissing) as err:
+            except Exception as err:  # a bug, too, ends neither the wait for the first block nor the next attempts
                 if not first.done():
                     first.set_exception(err)
                     return
-                log.warning("%s", err)
+                self._tell(err)
             await asyncio.sleep(RETRY_S)
 
+    def _tell(self, err: Exception) -> None:
+        """Once, not every RETRY_S while the device is away."""
+        if self._told != str(err):
+            self._told = str(err)
+            expected = isinstance(err, RetryLater | DeviceMissing)
+            log.log(logging.WARNING if expected else logging.ERROR, "%s", err, exc_info=None if expected else err)
+
     async def close(self) -> None:
+        if self._first is not None:
+            self._first.cancel()
         await self._tasks.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 BYTES_PER_SAMPLE = 2
 MAX_FED_S = 60.0
 """A voice service gives a whole answer at once; more than a minute of it is a mistake."""
+AWAY_S = 0.5
+"""A card that asks for nothing for so long is lost, or about to be."""
+RATES = (8_000, 192_000)
 Tap = Callable[[bytes], object]
 MAX_TAPPED = 100
 """Blocks of 10 ms that wait for a tap."""
@@ -26,11 +30,21 @@ TAP_THREAD = "playback tap"
 TAP_ENDS_S = 0.5
 
 
+def checked(rate: int) -> int:
+    """A sample rate in Hz. Raises ValueError for one that is none."""
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ValueError(f"sample_rate is {RATES[0]} to {RATES[1]} Hz, not {rate}")
+    return rate
+
+
 class Chunks:
     """From the sound card's thread to whoever iterates: bounded, the oldest goes first."""
 
     def __init__(self, rate: int, chunk_ms: int, maxsize: int) -> None:
-        self._resampler = Resampler(SAMPLE_RATE, rate)
+        """Raises ValueError for what cannot be."""
+        if chunk_ms < 1 or maxsize < 1:
+            raise ValueError(f"chunk_ms and queue_maxsize are at least 1, not {chunk_ms} and {maxsize}")
+        self._resampler = Resampler(SAMPLE_RATE, checked(rate))
         self._blocks = Blocks(rate * chunk_ms // 1000)
         self._waiting: deque[bytes] = deque(maxlen=maxsize)
         self._wake = asyncio.Event()
@@ -66,10 +80,17 @@ class Chunks:
 
 
 class Fed:
-    """From whoever feeds to the sound card's thread: bounded, the oldest goes first."""
+    """From whoever feeds to the sound card's thread: bounded, the oldest goes first.
 
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
+    While the card is away the sound passes unheard, so that nothing is late when it returns.
+    """
+
+    def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises ValueError for a rate that is none."""
+        self._rate = checked(rate)
+        self._clock = clock
+        self._played_to: float | None = None
+        """When the card last asked, or the sound last passed unheard; None until it asks for the first time."""
         self._resampler = Resampler(rate, SAMPLE_RATE)
         self._carry = b""
         self._pcm: deque[Pcm] = deque()
@@ -87,7 +108,9 @@ class Fed:
         self._carry = raw[whole:]
         pcm = self._resampler.push(np.frombuffer(raw[:whole], "<i2").astype(np.int16))
         with self._lock:
-            self._pcm.append(pcm)
+            self._pass()
+            if len(pcm):
+                self._pcm.append(pcm)
             self._frames += len(pcm)
             self._take(max(0, self._frames - int(MAX_FED_S * SAMPLE_RATE)), lost=True)
 
@@ -98,11 +121,26 @@ class Fed:
             self._carry = b""
             self._resampler = Resampler(self._rate, SAMPLE_RATE)
 
+    def close(self) -> None:
+        """clear(), and what is fed from now on waits for the card, however long it takes."""
+        with self._lock:
+            self._played_to = None
+        self.clear()
+
     def pull(self, frames: int) -> Pcm:
         with self._lock:
+            self._pass()
+            self._played_to = self._clock()
             taken = self._take(frames)
         missing = frames - sum(map(len, taken))
         return np.concatenate([*taken, silence(missing)])
+
+    def _pass(self) -> None:
+        """What the card would have played since, were it there, is given up."""
+        if self._played_to is None or (away_s := self._clock() - self._played_to) < AWAY_S:
+            return
+        self._played_to += away_s
+        self._take(int(away_s * SAMPLE_RATE), lost=True)
 
     def _take(self, frames: int, lost: bool = False) -> list[Pcm]:
         taken = []
@@ -126,7 +164,7 @@ class Tapped:
 
     def __init__(self, tap: Tap, rate: int) -> None:
         self._tap = tap
-        self._resampler = Resampler(SAMPLE_RATE, rate)
+        self._resampler = Resampler(SAMPLE_RATE, checked(rate))
         self._waiting: deque[bytes] = deque(maxlen=MAX_TAPPED)
         self._more = threading.Condition()
         self._thread: threading.Thread | None = None

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -76,29 +76,32 @@ class SoundDevice:
         worker: Sequence[str] = WORKER,
         latency_s: float = LATENCY_S,
     ) -> None:
+        """Raises DeviceLost when there is no process to be had."""
         self._direction = direction
         self._names = names
-        theirs, ours = os.pipe()
-        # Opened anew, not duplicated: whether reads wait is a matter of the process there, not of this one.
-        self._waiting = os.open(f"/proc/self/fd/{theirs}", os.O_RDONLY | os.O_NONBLOCK)
-        self._stdin = os.fdopen(ours, "wb", buffering=0)
         try:
-            self._process = subprocess.Popen(
-                [*worker, direction, str(SAMPLE_RATE), str(latency_s), *names],
-                stdin=theirs,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-            )
-        except OSError:
-            self._stdin.close()
-            os.close(self._waiting)
-            raise
-        finally:
-            os.close(theirs)
+            self._start([*worker, direction, str(SAMPLE_RATE), str(latency_s), *names])
+        except OSError as err:
+            raise self._lost(f"its process cannot be started: {err.strerror}") from err
         assert self._process.stdout is not None
         self._stdout = self._process.stdout
         self._size = 0
+
+    def _start(self, command: Sequence[str]) -> None:
+        theirs, ours = os.pipe()
+        self._stdin = os.fdopen(ours, "wb", buffering=0)
+        with ExitStack() as undo:
+            undo.callback(self._stdin.close)
+            try:
+                # Opened anew, not duplicated: whether reads wait is a matter of the process there, not of this one.
+                self._waiting = os.open(f"/proc/self/fd/{theirs}", os.O_RDONLY | os.O_NONBLOCK)
+                undo.callback(os.close, self._waiting)
+                self._process = subprocess.Popen(
+                    command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+                )
+            finally:
+                os.close(theirs)
+            undo.pop_all()
 
     @property
     def pid(self) -> int:

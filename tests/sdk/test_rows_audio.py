@@ -16,10 +16,11 @@ import pytest
 from edge_node.dsp.level import dbfs
 from edge_node.dsp.pcm import RATE, Pcm
 from edge_node.dsp.tone import Tone
-from edge_node.errors import DeviceMissing
+from edge_node.errors import DeviceLost, DeviceMissing
 from edge_node.media import DuplexAudio, Microphone, Speaker
 from edge_node.media import duplex as module
 from edge_node.media.sound_queues import MAX_FED_S, Chunks, Fed
+from tests.support.clock import ManualClock
 from tests.support.pulse import PulseLab, pulse_lab
 from tests.support.sound_checks import strongest_hz
 from tests.support.waiting import eventually
@@ -101,6 +102,50 @@ async def test_row_150_a_device_that_is_not_there_is_said_at_once() -> None:
         await Microphone(worker=fake("missing")).__aenter__()
 
 
+@pytest.mark.parametrize("make", [Microphone, Speaker, DuplexAudio])
+async def test_row_150_151_152_a_machine_without_processes_is_said_at_once(make: Any) -> None:
+    async with asyncio.timeout(HEAL_S):
+        with pytest.raises(DeviceLost, match="cannot be started: No such file"):
+            await make(worker=("/does/not/exist",)).__aenter__()
+
+
+async def test_row_152_who_fails_to_open_leaves_nothing_behind() -> None:
+    """The microphone is missing while the speaker is still being opened."""
+    before = asyncio.all_tasks()
+    with pytest.raises(DeviceMissing, match='there is "other"'):
+        await DuplexAudio(worker=fake("no-microphone")).__aenter__()
+    await eventually(lambda: asyncio.all_tasks() == before)
+
+
+@pytest.mark.parametrize("err", [DeviceLost("it is gone"), OSError("too many open files")])
+async def test_row_150_whatever_ends_a_device_it_is_found_again_and_said_once(
+    err: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.01)
+    kept, runs = module._Kept(), 0
+
+    async def run(up: Any) -> None:
+        nonlocal runs
+        runs += 1
+        up()
+        await asyncio.sleep(0)
+        raise err
+
+    await kept.start(run)
+    await eventually(lambda: runs > 5)
+    await kept.close()
+    assert [record.getMessage() for record in caplog.records] == [str(err)]
+
+
+@pytest.mark.parametrize("wrong", [{"sample_rate": 0}, {"sample_rate": -8000}, {"chunk_ms": 0}, {"queue_maxsize": 0}])
+def test_row_150_152_what_cannot_be_is_refused(wrong: dict[str, int]) -> None:
+    for make in (Microphone, DuplexAudio):
+        with pytest.raises(ValueError, match="not"):
+            make(**wrong)
+    with pytest.raises(ValueError, match="sample_rate is 8000 to 192000 Hz, not 7"):
+        Speaker(7)
+
+
 @pytest.mark.pulse
 async def test_row_150_a_lost_device_is_found_again(lab: PulseLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """EDGE_NODE_SOUND_ROUNDS=200 makes it 200 rounds."""
@@ -168,6 +213,26 @@ def test_row_151_more_than_a_minute_loses_its_oldest_part() -> None:
     assert fed.dropped_seconds == 1.0
     assert fed.buffered_seconds == MAX_FED_S
     assert set(fed.pull(480)) == {2}
+
+
+def test_row_151_what_is_said_while_the_device_is_away_is_not_heard_late() -> None:
+    """Ten seconds without the device, somebody talks all the time, from the ninth second on another one."""
+    clock = ManualClock(5.0)
+    fed = Fed(48_000, clock.monotonic)
+    fed.feed(np.full(RATE, 1, np.int16).tobytes())
+    clock.advance(60.0)
+    assert set(fed.pull(480)) == {1}, "what is fed before the device is open waits for it"
+    for second in range(10):
+        clock.advance(1.0)
+        fed.feed(np.full(RATE, 2 if second < 8 else 3, np.int16).tobytes())
+    clock.advance(0.5)
+    assert set(fed.pull(480)) == {3}
+    assert fed.buffered_seconds == pytest.approx(0.49)
+    assert fed.dropped_seconds == pytest.approx(10.49)
+    fed.close()
+    fed.feed(np.full(RATE, 4, np.int16).tobytes())
+    clock.advance(60.0)
+    assert set(fed.pull(480)) == {4}, "closed and opened again"
 
 
 @pytest.mark.pulse

@@ -48,6 +48,10 @@ def main(behaviour: str, direction: str) -> None:
                 loop(behaviour, sys.argv[3])
         case "holds":
             holds(Path(direction))
+        case "no-microphone" if direction != "output":
+            tell({"missing": 'there is "other"', "direction": "input"})
+        case "no-microphone":
+            time.sleep(60)
         case "apart" if direction == "duplex":
             tell({"failed": "Illegal combination of I/O devices"})
         case _:
