@@ -49,6 +49,7 @@ class FakeCamera:
     caps: int = v4l2.CAP_VIDEO_CAPTURE | v4l2.CAP_STREAMING
     lists_sizes: bool = True
     range_of_sizes: bool = False
+    fails_once: bool = False
     padding: int = 0
     buffers: int | None = None
     at_once: int = 1
@@ -58,6 +59,8 @@ class FakeCamera:
     plugged: threading.Event = field(default_factory=threading.Event)
     frozen: threading.Event = field(default_factory=threading.Event)
     hangs: Callable[[], object] = lambda: None
+    damages: bool = False
+    streams: FakeDevice | None = None
     fmt: str = ""
     size: tuple[int, int] = (0, 0)
     fps: int = 30
@@ -72,6 +75,20 @@ class FakeCamera:
             raise OSError(self.fails[0], os.strerror(self.fails[0]), path)
         self.open += 1
         return FakeDevice(self)
+
+    # tests.contract.v4l2_cases.Trouble
+
+    def unplug(self) -> None:
+        self.plugged.clear()
+
+    def break_stream(self) -> None:
+        self.fails[v4l2.DQBUF] = errno.EIO
+
+    def damage(self, *, on: bool) -> None:
+        self.damages = on
+
+    def refuse_start(self) -> None:
+        self.fails[v4l2.STREAMON] = errno.EINVAL
 
     @property
     def lent(self) -> int:
@@ -131,7 +148,11 @@ class FakeDevice:
         camera = self._camera
         if not camera.plugged.is_set():
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        if request == v4l2.S_FMT and camera.streams not in (None, self):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         if number := camera.fails.get(request):
+            if camera.fails_once:
+                del camera.fails[request]
             raise OSError(number, os.strerror(number))
         self.ANSWERS[request](self, argument)
 
@@ -158,13 +179,21 @@ class FakeDevice:
 
     def close(self) -> None:
         assert not [memory for memory in self._memory if not memory.closed], "a buffer is still mapped"
+        self._let_go()
         self._camera.open -= 1
+        if not self._camera.open:
+            self._camera.plugged.set()  # as vivid does it
+
+    def _let_go(self) -> None:
+        if self._camera.streams is self:
+            self._camera.streams = None
 
     def _fill(self) -> None:
         camera, shown = self._camera, self._shown
         self._shown += 1
         film = camera.pictures()
-        picture = camera.script[shown] if shown < len(camera.script) else Picture(film[shown % len(film)])
+        flags = MONOTONIC | (v4l2.BUF_FLAG_ERROR if camera.damages else 0)
+        picture = camera.script[shown] if shown < len(camera.script) else Picture(film[shown % len(film)], flags)
         index = self._queued.popleft()
         self._memory[index][: len(picture.data)] = picture.data
         self._filled.append((index, picture))
@@ -236,10 +265,12 @@ class FakeDevice:
 
     def _stream_on(self, _: object) -> None:
         self._streaming = True
+        self._camera.streams = self
 
     def _stream_off(self, _: object) -> None:
         self._streaming = False
         self._queued.clear()
+        self._let_go()
 
     ANSWERS: ClassVar[dict[int, Callable[..., None]]] = {
         v4l2.QUERYCAP: _capability, v4l2.ENUM_FMT: _format_number, v4l2.ENUM_FRAMESIZES: _size_number,
