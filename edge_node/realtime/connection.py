@@ -15,13 +15,11 @@ from edge_node.errors import MeteredRealtimeError
 from edge_node.protocol import epoch, payloads, sdp
 from edge_node.protocol import negotiation as n
 from edge_node.protocol.payloads import IceServerConfig
-from edge_node.protocol.secrets import scrub
 from edge_node.realtime.aiortc_adapter import PeerLink, stats_of
-from edge_node.realtime.candidates import Candidates
 from edge_node.realtime.events import PeerConnectionState
+from edge_node.realtime.exchange import Exchange, ExchangeListener
 from edge_node.realtime.feed import Outgoing
-from edge_node.realtime.receiving import Receiving, TrackListener
-from edge_node.realtime.sending import Sending, outlet_of
+from edge_node.realtime.sending import outlet_of
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +37,13 @@ class RtcOptions:
     receive: frozenset[str] = frozenset({"audio", "video"})
 
 
-class ConnectionListener(TrackListener, Protocol):
+class ConnectionListener(ExchangeListener, Protocol):
     """Who hears what a connection does; called from its worker, must not block."""
 
     def on_state(self, state: PeerConnectionState) -> None: ...
     def on_rebuilt(self, was_up: bool) -> None: ...
     def on_stranger(self) -> None: ...
     def on_data_channel(self, channel: Any) -> None: ...
-    def on_negotiation_error(self, error: Exception) -> None: ...
-    def on_candidate_error(self, error: Exception) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +98,19 @@ class Connection:
         self.polite = polite
         self._options = options
         self._tracks = tracks
-        self._send = send
         self.listener = listener
         self._name = name
         self._negotiation = n.Negotiation(polite=polite)
         self._epoch = epoch.Epoch(uuid.uuid4().hex)
-        self._sending = Sending(tracks, lambda: options().receive, self._refused)
+        self._exchange = Exchange(
+            tracks=tracks,
+            receive=lambda: options().receive,
+            send=send,
+            begun=lambda: self._enter("connecting"),
+            listener=listener,
+            name=name,
+        )
+        self._candidates = self._exchange.candidates
         self._link: PeerLink | None = None
         self._inbox: deque[_Item] = deque()
         self._wake = asyncio.Event()
@@ -117,9 +120,6 @@ class Connection:
         self._state: PeerConnectionState = "idle"
         self._been_up = False
         self._link_was_up = False
-        self._receiving = Receiving(lambda: options().receive, listener)
-        self._candidates = Candidates(listener.on_candidate_error)
-        self._earlier: list[str] = []
         self.dropped = 0
 
     @property
@@ -197,7 +197,7 @@ class Connection:
             return
         self._closed = True
         await cancel_and_wait(self._worker)
-        self._receiving.end()
+        self._exchange.close()
         link, self._link = self._link, None
         if link is not None:
             await link.close()
@@ -258,7 +258,7 @@ class Connection:
                     await self._link_state(state)
             case _Found(link, line):
                 if link is self._link:
-                    await self._trickle(link, line)
+                    await self._exchange.trickle(link, line)
             case _Check():
                 await self._check()
             case _Checked(link, alive):
@@ -297,7 +297,7 @@ class Connection:
             await self._handle(n.Renew())
             return
         await self._handle(n.Resumed())
-        if not self._sending.is_satisfied(link):
+        if not self._exchange.is_satisfied(link):
             await self._handle(n.Changed())
 
     async def _handle(self, event: n.NegotiationEvent) -> None:
@@ -307,17 +307,19 @@ class Connection:
         for effect in effects:
             match effect:
                 case n.MakeOffer(fresh, again):
-                    await self._make_offer(fresh, again)
+                    link, settled = self._link_for(fresh), self._negotiation.settled
+                    done = self._exchange.make_offer(link, fresh=fresh, again=again, settled=settled)
+                    await self._handle(await done)
                 case n.TakeOffer(fresh, rollback):
-                    await self._take_offer(taken, fresh, rollback)
+                    await self._handle(await self._exchange.take_offer(self._link_for(fresh), taken, rollback))
                 case n.TakeAnswer():
-                    await self._take_answer(taken)
+                    await self._handle(await self._exchange.take_answer(self._ensure_link(), taken))
                 case n.Ignore(reason):
                     log.debug("%s: ignored a description: %s", self._name, reason)
                     self._candidates.waiting = True
                 case n.StartOver():
                     self._renew_link()
-                    self._earlier = []  # who is there now was promised nothing
+                    self._exchange.forget_earlier()
                 case n.GiveUp(attempts):
                     text = f"no connection to peer {self._name} came about in {attempts} attempts"
                     self.listener.on_negotiation_error(MeteredRealtimeError(text))
@@ -348,98 +350,6 @@ class Connection:
         self._state = state
         self.listener.on_state(state)
 
-    # Offers and answers
-
-    async def _make_offer(self, fresh: bool, again: bool) -> None:
-        link = self._renew_link() if fresh else self._ensure_link()
-        try:
-            if again:
-                link.rollback()
-            self._sending.attach_for_offer(link, self._earlier if fresh else ())
-            if not link.pc.getTransceivers() and link.pc.sctp is None:
-                await self._handle(n.OfferSkipped())
-                return
-            text = await link.offer(self._earlier)
-            await self._describe("offer", text)
-        except MeteredRealtimeError:  # the signalling is away or the peer gone: what works goes on
-            await self._take_back(link)
-            return
-        except Exception as err:
-            await self._failed(err, n.OfferFailed())
-            return
-        self._enter("connecting")
-        await self._handle(n.OfferSent())
-
-    async def _describe(self, kind: str, text: str) -> None:
-        await self._send(payloads.description(kind, text))
-        if sdp.names_all_candidates(text):
-            await self._send(payloads.end_of_candidates())
-
-    async def _trickle(self, link: PeerLink, line: str | None) -> None:
-        text = link.described()[-1]
-        mid, fragment = sdp.primary_mid(text), sdp.ufrag(text)
-        payload = payloads.end_of_candidates() if line is None else payloads.candidate(line, mid, fragment)
-        try:
-            await self._send(payload)
-        except MeteredRealtimeError as err:
-            log.debug("%s: a candidate did not go out: %r", self._name, err)
-
-    async def _take_back(self, link: PeerLink) -> None:
-        if self._negotiation.settled:
-            link.rollback()
-            await self._handle(n.OfferUnsent())
-        else:
-            await self._handle(n.OfferFailed())
-
-    async def _take_offer(self, text: str, fresh: bool, rollback: bool) -> None:
-        link = self._renew_link() if fresh else self._ensure_link()
-        try:
-            if rollback:
-                link.rollback()
-            sections = await link.apply_offer(text)
-            self._candidates.described(text)
-            self._enter("connecting")
-            self._receiving.described(link, sections)
-            self._sending.attach_for_answer(link, sections)
-            answer = await link.answer()
-            await self._candidates.flush(link)
-            await self._describe("answer", answer)
-        except Exception as err:
-            await self._failed(err, n.AnswerFailed(usable=link.pc.signalingState == "stable"))
-            return
-        await self._exchanged(link, n.Answered)
-
-    async def _take_answer(self, text: str) -> None:
-        link = self._ensure_link()
-        try:
-            sections = await link.apply_answer(text)
-            self._candidates.described(text)
-            self._receiving.described(link, sections)
-            await self._candidates.flush(link)
-        except Exception as err:
-            await self._failed(err, n.OfferFailed())
-            return
-        await self._exchanged(link, n.Accepted)
-
-    async def _exchanged(self, link: PeerLink, event: type[n.Answered] | type[n.Accepted]) -> None:
-        for outlet in link.outlets:
-            outlet.feed.on_refused = self._no_room
-            outlet.negotiated()
-        await self._handle(event(satisfied=self._sending.is_satisfied(link)))
-
-    async def _failed(self, err: Exception, event: n.OfferFailed | n.AnswerFailed) -> None:
-        if not isinstance(err, MeteredRealtimeError):  # the signalling is away or the peer gone: retried, not news
-            log.warning("%s: negotiation failed: %s", self._name, scrub(repr(err)))
-            self.listener.on_negotiation_error(err)
-        await self._handle(event)
-
-    def _refused(self, track: Outgoing) -> None:
-        text = f"peer {self._name} cannot take {' or '.join(track.mime_types)}: it does not get this {track.kind} track"
-        self.listener.on_negotiation_error(MeteredRealtimeError(text))
-
-    def _no_room(self, reason: str) -> None:
-        self.listener.on_negotiation_error(MeteredRealtimeError(reason))
-
     # The peer connection
 
     def _ensure_link(self) -> PeerLink:
@@ -450,21 +360,23 @@ class Connection:
             )
         return self._link
 
+    def _link_for(self, fresh: bool) -> PeerLink:
+        return self._renew_link() if fresh else self._ensure_link()
+
     def _renew_link(self) -> PeerLink:
         old, self._link = self._link, None
-        self._candidates.forget()
-        self._sending.forget_refusals()
-        if old is not None:
-            if old.pc.remoteDescription is not None:
-                self._earlier = old.described()
-            was_up, self._link_was_up = self._link_was_up, False
-            self.listener.on_rebuilt(was_up)
-            self._receiving.end()
-            if self._been_up:
-                self._enter("reconnecting")
-            self._ensure_link().adopt(old)
-            self._work.spawn(old.close(), "close-old")
-        return self._ensure_link()
+        if old is None:
+            self._exchange.over(None)
+            return self._ensure_link()
+        was_up, self._link_was_up = self._link_was_up, False
+        self.listener.on_rebuilt(was_up)
+        self._exchange.over(old)
+        if self._been_up:
+            self._enter("reconnecting")
+        link = self._ensure_link()
+        link.adopt(old)
+        self._work.spawn(old.close(), "close-old")
+        return link
 
     def _on_link_state(self, link: PeerLink, state: str) -> None:
         self._post(_LinkState(link, state))

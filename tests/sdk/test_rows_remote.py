@@ -195,7 +195,7 @@ async def test_row_088_giving_up_is_said_once_and_armed_again(monkeypatch: pytes
         told: list[NegotiationError] = []
         sender.remote_peers[0].on(NegotiationError, told.append)
         links = [sender.remote_peers[0].connection, receiver.remote_peers[0].connection]
-        link, real_sends = links[0], [each._send for each in links]
+        link, real_sends = links[0], [each._exchange._send for each in links]
 
         async def lose(payload: Any) -> None:
             """The signals do not arrive, of the other side neither: it begins to repair this after a second."""
@@ -203,7 +203,7 @@ async def test_row_088_giving_up_is_said_once_and_armed_again(monkeypatch: pytes
         sender.add_track(Tone(400))
         for round_number in (1, 2):
             for each in links:
-                each._send = lose
+                each._exchange._send = lose
             with monkeypatch.context() as impatient:
                 impatient.setattr(negotiation, "ANSWER_TIMEOUT_S", 0.02)
                 link.renew()
@@ -213,7 +213,7 @@ async def test_row_088_giving_up_is_said_once_and_armed_again(monkeypatch: pytes
                 assert len(told) == 1 and link._negotiation.deadline is None, "it goes on after it gave up"
             told.clear()
             for each, real_send in zip(links, real_sends, strict=True):
-                each._send = real_send
+                each._exchange._send = real_send
             receiver.add_track(Tone(700))  # the other side's offer brings the recovery
             await eventually(lambda: len(notes.of(Track)) >= round_number, 60)  # noqa: B023
             await hears(notes.of(Track)[-1].track, 400)
