@@ -143,6 +143,12 @@ class Doctor:
         else:
             yield Finding("service", Level.OK, "it has its account and its groups")
 
+        controllers = self._text("sys/fs/cgroup/cgroup.controllers").split()
+        if controllers and "memory" not in controllers:
+            where = "to the one line of /boot/firmware/cmdline.txt" if self._is_pi else "to the kernel's command line"
+            text = "nothing limits the service's memory: this kernel's memory controller is off"
+            yield Finding("service", Level.NOTE, text, f"add cgroup_enable=memory {where}, then restart the machine")
+
     def network(self) -> Iterator[Finding]:
         routes = [line.split() for line in self._text("proc/net/route").splitlines()[1:]]
         default = next((words[0] for words in routes if len(words) > 1 and words[1] == "00000000"), None)

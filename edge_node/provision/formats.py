@@ -49,7 +49,10 @@ def render(card: Card, generation: int) -> dict[str, bytes]:
 
 def cmdline_tokens(card: Card, generation: int) -> list[str]:
     """What cmdline.txt has to say, each in place of what it said of the same."""
-    tokens = [f"cfg80211.ieee80211_regdom={card.country}"] if card.country else []
+    # Raspberry Pi OS leaves the memory controller off, without which the unit's MemoryMax= is ignored.
+    tokens = [] if card.format == "edge-node" else ["cgroup_enable=memory"]
+    if card.country:
+        tokens.append(f"cfg80211.ieee80211_regdom={card.country}")
     if card.format == "cloud-init":
         # Without it cloud-init looks for a new data source at every boot.
         tokens.append(f"ds=nocloud;i={instance_id(card, generation)}")

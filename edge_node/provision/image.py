@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_node.errors import EdgeNodeError, UsageError
 from edge_node.provision import image_disk
-from edge_node.provision.image_disk import BOOT_LABEL, ROOT_LABEL, STATE_FOLDERS, STATE_LABEL, run
+from edge_node.provision.image_disk import BOOT_LABEL, ROOT_LABEL, STATE_FOLDERS, STATE_LABEL, VOLATILE_JOURNAL, run
 
 SUITE = "trixie"
 PYTHON = "3.13"
@@ -169,6 +169,10 @@ def _configure(root: Path, recipe: Recipe) -> None:
         fstab.append(f"LABEL={STATE_LABEL} /state ext4 defaults,noatime,commit=30 0 2")
         fstab += [f"/state/{name} /{name} none bind,x-systemd.requires-mounts-for=/state 0 0" for name in STATE_FOLDERS]
         (root / "state").mkdir()
+        # On the overlay it would be in memory, too, up to the 50 MB that are meant for a card.
+        journal = root / VOLATILE_JOURNAL.removeprefix("/")
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        journal.write_text("[Journal]\nStorage=volatile\n")
     else:
         fstab.append(f"LABEL={ROOT_LABEL} / ext4 defaults,noatime,commit=30 0 1")
     (root / "etc/fstab").write_text("\n".join(fstab) + "\n")

@@ -26,7 +26,7 @@ SYSTEM = (
     "/usr/local/lib/python3.13/dist-packages/lgpio.py",
     "/usr/lib/udev/rules.d/60-edge-node-gpio.rules",
 )
-SECRETS = ("/etc/edge-node/edge-node.toml", "/var/lib/edge-node/device.key", "/etc/ssh/ssh_host_ed25519_key")
+SECRETS = ("/etc/edge-node/edge-node.toml", "/var/lib/edge-node/identity.key", "/etc/ssh/ssh_host_ed25519_key")
 """What must not be the same on every card."""
 
 
@@ -101,6 +101,9 @@ def _contents(image: Path, parts: list[Partition]) -> Iterator[Finding]:
     yield Finding(f"root=LABEL={image_disk.ROOT_LABEL}" in words, f"boot: cmdline.txt says {' '.join(words)}")
     overlay = "edge_node.overlay" in words
     yield Finding(overlay == (len(parts) == 3), f"root is {'only read' if overlay else 'written'}")
+    if overlay:
+        volatile = image_disk.VOLATILE_JOURNAL
+        yield Finding(root.exists(volatile), "root: the journal, which is in memory then, has the limit for that")
     for path in SYSTEM:
         kept = any(path.startswith(f"/{folder}/") for folder in image_disk.STATE_FOLDERS)
         yield Finding((data if kept else root).exists(path), f"{'state' if overlay and kept else 'root'}: {path}")

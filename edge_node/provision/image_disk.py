@@ -30,6 +30,7 @@ STATE_FOLDERS = (
     "var/lib/systemd",
 )
 """What a card whose root is only read must remember: lies on the state partition under the same names."""
+VOLATILE_JOURNAL = "/etc/systemd/journald.conf.d/60-edge-node-volatile.conf"
 FAT, LINUX = "c", "83"
 FILE_TIME = "1767225600"
 """2026-01-01: the time of what is put into a boot partition."""

@@ -65,6 +65,11 @@ def test_an_empty_machine_is_told_what_to_do(tmp_path: Path) -> None:
         ({"proc/mounts": "/dev/mmcblk0p2 / ext4 ro,noatime 0 0\n"}, "storage", "the card is worn out"),
         ({"proc/mounts": "overlay / overlay rw,relatime 0 0\n"}, "storage", "raspi-config"),
         ({"etc/passwd": "edge-node:x:999:999::/:/bin/sh\n", "etc/group": "video:x:44:\n"}, "service", "sysusers"),
+        (
+            {"etc/passwd": "edge-node:x:9:9::/:/bin/sh\n", "sys/fs/cgroup/cgroup.controllers": "cpuset cpu io pids\n"},
+            "service",
+            "add cgroup_enable=memory to the one line of",
+        ),
         ({"proc/net/wireless": "a\nb\n wlan0: 0 1 -90. 0\n"}, "network", "bring the access point nearer"),
         ({"sys/class/video4linux/video0/index": "1\n"}, "camera", "plug one in"),
     ],

@@ -32,7 +32,8 @@ def test_a_fresh_image_gets_it_and_again_changes_nothing(tmp_path: Path) -> None
     put(place, boot, bundle)
     line = (boot / "cmdline.txt").read_text()
     assert line.splitlines() == [
-        "console=tty1 root=PARTUUID=ab-02 rootwait quiet cfg80211.ieee80211_regdom=DE ds=nocloud;i=edge-node-gate-1-1"
+        "console=tty1 root=PARTUUID=ab-02 rootwait quiet "
+        "cgroup_enable=memory cfg80211.ieee80211_regdom=DE ds=nocloud;i=edge-node-gate-1-1"
     ]
     assert verify(boot).id == "gate-1" and (boot / "edge-node" / bundle.name).read_bytes() == b"deb"
     before = {path: path.stat().st_mtime_ns for path in boot.rglob("*")}

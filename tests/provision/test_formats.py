@@ -125,11 +125,12 @@ def test_a_wpa2_passphrase_is_nowhere_and_the_claim_in_one_place(form: Format) -
 
 def test_the_command_line_of_each() -> None:
     assert cmdline_tokens(of("cloud-init", "full"), 4) == [
+        "cgroup_enable=memory",
         "cfg80211.ieee80211_regdom=DE",
         "ds=nocloud;i=edge-node-gate-1-4",
     ]
-    assert cmdline_tokens(of("rpi-preseed", "plain"), 4) == []
-    assert cmdline_tokens(of("firstrun", "plain"), 4)[0] == "systemd.run=/boot/firmware/firstrun.sh"
+    assert cmdline_tokens(of("rpi-preseed", "plain"), 4) == ["cgroup_enable=memory"]
+    assert cmdline_tokens(of("firstrun", "plain"), 4)[1] == "systemd.run=/boot/firmware/firstrun.sh"
     assert cmdline_tokens(of("edge-node", "plain"), 4) == ["systemd.hostname=gate-1"]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from edge_node.cli.main import main
 from edge_node.errors import EdgeNodeError, UsageError
+from edge_node.host.enrolment import KEY_FILE, STATE_DIR
 from edge_node.provision import image, image_check, image_disk
 from edge_node.provision.image import Recipe
 from edge_node.provision.image_disk import BOOT_MIB, MIB, TOOLS, Ext4, Fat, layout
@@ -49,6 +50,10 @@ def make(folder: Path, *, state: bool = False) -> Path:
         file = (kept if keeps else root) / path[1:]
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("x")
+    if state:
+        journal = root / image_disk.VOLATILE_JOURNAL[1:]
+        journal.parent.mkdir(parents=True)
+        journal.write_text("[Journal]\nStorage=volatile\n")
     (root / "etc/machine-id").write_text("")
     (root / "etc/shadow").write_text("root:*:20000::::::\n")
     (root / "etc/hostname").write_text("edge-node\n")
@@ -92,12 +97,38 @@ def test_what_is_wrong_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 @needs_tools
+def test_an_identity_on_every_card_is_found(tmp_path: Path) -> None:
+    """Under the names that the node really gives to its key."""
+    assert str(STATE_DIR / KEY_FILE) in image_check.SECRETS
+    (tmp_path / "state/var/lib/edge-node").mkdir(parents=True)
+    (tmp_path / "state/var/lib/edge-node" / KEY_FILE).write_text("a key")
+    card = make(tmp_path, state=True)
+    assert [f.text for f in image_check.verify(card) if not f.ok] == [
+        f"root: no {STATE_DIR / KEY_FILE}, as every card would have the same"
+    ]
+
+
+@needs_tools
 def test_a_broken_file(tmp_path: Path) -> None:
     (tmp_path / "x.img").write_bytes(bytes(MIB))
     with pytest.raises(EdgeNodeError, match="no partition table"):
         image_check.verify(tmp_path / "x.img")
     with pytest.raises(EdgeNodeError, match="there is no file"):
         image_check.verify(tmp_path / "none.img")
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_where_a_card_keeps_what(tmp_path: Path, read_only: bool) -> None:
+    """Of 512 MB the journal of a root that is only read must not have the 50 that are meant for a card."""
+    for name in ("etc/default", "var", "boot/firmware"):
+        (tmp_path / name).mkdir(parents=True)
+    image._configure(tmp_path, Recipe(ROOT, Path("a.deb"), Path("b.tar"), 4096, read_only))
+    table = (tmp_path / "etc/fstab").read_text()
+    assert ("/state/opt/edge-node /opt/edge-node none bind" in table) == read_only
+    assert table.count("noatime,commit=30") == 1, "what is written, is written seldom"
+    journal = tmp_path / image_disk.VOLATILE_JOURNAL[1:]
+    assert journal.exists() == read_only and (not read_only or "Storage=volatile" in journal.read_text())
+    assert ("edge_node.overlay" in (tmp_path / "boot/firmware/cmdline.txt").read_text()) == read_only
 
 
 def test_the_recipe_is_there() -> None:

@@ -75,7 +75,8 @@ def test_a_fresh_image_gets_it_and_again_changes_nothing(tmp_path: Path) -> None
     bundle.write_bytes(b"deb" * 100_000)
     put(place, image, bundle)
     words = (
-        "console=tty1 root=PARTUUID=ab-02 rootwait quiet cfg80211.ieee80211_regdom=DE ds=nocloud;i=edge-node-gate-1-1"
+        "console=tty1 root=PARTUUID=ab-02 rootwait quiet "
+        "cgroup_enable=memory cfg80211.ieee80211_regdom=DE ds=nocloud;i=edge-node-gate-1-1"
     )
     assert text(image, "cmdline.txt") == words + "\n"
     assert text(image, f"edge-node/{bundle.name}") == "deb" * 100_000 and text(image, "config.txt") == "[all]\n"

@@ -259,7 +259,38 @@ else
     not_ok "update, off the channel for $off s: $(cat "$check/apt")"
 fi
 
-# 13. A version that dies is taken back by itself.
+# 13. Back to the version before, with settings and identity. Whoever asked for it loses the connection during the trial:
+# it is judged all the same. Then forward again.
+outcome() { edge-node update status | tail -n 1; }
+outcome_is() { [ "$(outcome)" = "$1" ]; }
+on_trial() { edge-node update status | grep -q "^update to $1: proving itself"; }
+identity() { sha256sum "$settings" /var/lib/edge-node/identity.key; }
+was=$(identity)
+began=$SECONDS
+edge-node update rollback >/run/back 2>&1 &
+asked=$!
+within 30 on_trial 9.0.0 || not_ok "rollback: $(cat /run/back)"
+kill -KILL "$asked"
+if within 90 outcome_is "9.0.0 accepted" && answers 9.0.0 && within 30 status_has "on home/front-door" && [ "$(identity)" = "$was" ]; then
+    ok "rolled back in $((SECONDS - began)) s, though the command was killed: same settings, same key"
+else
+    not_ok "rollback: $(cat /run/back; edge-node update status; journalctl -u edge-node-settle --no-pager | tail)"
+fi
+edge-node update rollback >/run/back 2>&1 && answers 9.0.1 && [ "$(identity)" = "$was" ] || not_ok "forward again: $(cat /run/back)"
+
+# 14. Neither slot can run: said where one looks, and nothing else breaks; whole again, it starts by itself.
+for slot in a b; do mv "/opt/edge-node/slots/$slot/slot.json" "/opt/edge-node/slots/$slot/aside"; done
+kill -KILL "$(show MainPID)"
+stands() { [[ $(systemctl status "$unit" --no-pager --lines=20) == *"no slot of edge-node can run: install a bundle"* ]]; }
+within 30 stands || not_ok "systemctl status does not say that no slot can run"
+edge-node-slots status | grep -q "^slot [ab]: -, runs" || not_ok "status without slots: $(edge-node-slots status)"
+for slot in a b; do mv "/opt/edge-node/slots/$slot/aside" "/opt/edge-node/slots/$slot/slot.json"; done
+within 60 up_with "on home/front-door" && answers 9.0.1 && ok "without a slot that runs: told, and well as soon as there is one" ||
+    not_ok "whole again: $(edge-node-slots status)"
+systemctl restart "$unit"
+within 30 status_has "on home/front-door" || not_ok "joins again"
+
+# 15. A version that dies is taken back by itself.
 began=$SECONDS
 edge-node update apply "/opt/releases/edge-node-9.0.2-$tag.tar" >/run/bad 2>&1 && not_ok "a dying version was kept"
 if within 30 answers 9.0.1 && edge-node update status | grep -q "9.0.2 taken back" && within 30 status_has "degraded: update" &&
@@ -269,7 +300,7 @@ else
     not_ok "bad update: $(cat /run/bad; edge-node update status)"
 fi
 
-# 14. No secret anywhere one can read; the sandbox; the journal's limits.
+# 16. No secret anywhere one can read; the sandbox; the journal's limits.
 {
     journalctl --no-pager -o json
     systemctl show "$unit" edge-node-hub.service
@@ -281,7 +312,7 @@ systemd-analyze verify edge-node.service edge-node-hub.service edge-node-settle.
 systemd-analyze security --threshold=16 "$unit" >/run/score && ok "$(tail -n 1 /run/score)" || not_ok "score: $(tail -n 1 /run/score)"
 systemd-analyze cat-config systemd/journald.conf | grep -q '^SystemMaxUse=50M' || not_ok "journal limits"
 
-# 15. Revocation throws the node out; removal keeps settings and state, purge keeps nothing.
+# 17. Revocation throws the node out; removal keeps settings and state, purge keeps nothing.
 page edge-node hub device revoke front-door
 off_channel() { ! status_has "on home/front-door"; }
 within 10 off_channel || not_ok "a node that was revoked stays: $(show StatusText)"
