@@ -13,113 +13,26 @@ from aiortc import (
     RTCConfiguration,
     RTCIceServer,
     RTCPeerConnection,
-    RTCRtpSender,
     RTCRtpTransceiver,
     RTCSessionDescription,
 )
-from aiortc.codecs import CODECS, is_rtx
+from aiortc.codecs import CODECS
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from aiortc.rtcpeerconnection import find_common_codecs
-from aiortc.rtcrtpparameters import RTCRtpCodecParameters
-from aiortc.rtcrtpsender import RTCEncodedFrame
 from aiortc.sdp import SessionDescription
 
 from edge_node.protocol import sdp as text
 from edge_node.protocol.payloads import IceServerConfig
 from edge_node.realtime.aioice_adapter import IceLink
-from edge_node.realtime.aiortc_hooks import own_sender_wanted
+from edge_node.realtime.aiortc_outlet import Outlet as Outlet
+from edge_node.realtime.aiortc_outlet import only, preferences
 from edge_node.realtime.aiortc_receiver import bind_receiver, release_receiver
-from edge_node.realtime.aiortc_sender import OwnSender
-from edge_node.realtime.feed import Feed, Outgoing, SenderClock
+from edge_node.realtime.feed import Outgoing
 from edge_node.realtime.received import Router
 
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 2.0
-NO_STREAM = "-"  # RFC 8830 section 2
-
-
-class Outlet:
-    """The sending half of one transceiver: its sender lives as long as the connection, its source changes."""
-
-    def __init__(self, transceiver: RTCRtpTransceiver) -> None:
-        self.transceiver = transceiver
-        self.outgoing: Outgoing | None = None
-        self.feed = Feed(transceiver.kind)
-        self.clock = SenderClock(self.feed)
-        self.accepted = False
-        """The other side once took media here: it will again."""
-        self.own = self._hook(transceiver.sender)
-        """None: aiortc's own sender sends."""
-
-    def plug(self, outgoing: Outgoing | None) -> None:
-        """Sends something else; the description that says so is the caller's duty."""
-        self.outgoing = outgoing
-        self.feed.plug(outgoing)
-        self.name(outgoing)
-
-    def name(self, outgoing: Outgoing | None) -> None:
-        sender = self.transceiver.sender
-        if outgoing is not None:
-            sender._track_id = outgoing.id
-            sender._stream_id = outgoing.stream_id or NO_STREAM
-
-    def _hook(self, sender: RTCRtpSender) -> OwnSender | None:
-        sender.replaceTrack(self.feed)
-        # Stock aiortc takes PLI and FIR for frames only and REMB for its own encoder only: coded tracks never hear it.
-        sender._send_keyframe = self.clock.ask_keyframe  # type: ignore[method-assign]
-        sender._RTCRtpSender__encoder = self.clock  # type: ignore[attr-defined]
-        if own_sender_wanted():
-            return OwnSender(sender, self.feed, self.clock)
-
-        async def next_frame(codec: RTCRtpCodecParameters) -> RTCEncodedFrame | None:
-            self.feed.codec = codec
-            coded = await self.feed.recv()
-            if not sender._enabled:
-                return None
-            timestamp = self.clock.timestamp(coded, codec)
-            return RTCEncodedFrame(coded.payloads, timestamp, coded.level_dbov)  # type: ignore[arg-type]
-
-        sender._next_encoded_frame = next_frame  # type: ignore[method-assign]
-        return None
-
-    def fits(self, outgoing: Outgoing) -> bool:
-        """A sender that runs keeps its codec for good; frames can be encoded for any, coded packets for theirs only."""
-        mimes, codec = outgoing.mime_types, self.feed.codec
-        return not mimes or codec is None or any(_same_codec(mime, codec) for mime in mimes)
-
-    @property
-    def sends(self) -> bool:
-        """Sending here has been negotiated."""
-        return self.transceiver.currentDirection in ("sendrecv", "sendonly")
-
-    def negotiated(self) -> None:
-        """An offer and its answer were exchanged."""
-        self.accepted |= self.sends
-        self.feed.gate(self.sends)
-
-
-def _same_codec(mime_type: str, codec: RTCRtpCodecParameters) -> bool:
-    return codec.mimeType.lower() == mime_type.lower()
-
-
-def _only(codecs: Sequence[RTCRtpCodecParameters], mime_types: Sequence[str]) -> list[RTCRtpCodecParameters]:
-    """Of these, some codecs' in the order of preference, with their retransmission formats."""
-    wanted = [c for mime_type in mime_types for c in codecs if _same_codec(mime_type, c)]
-    types = {c.payloadType for c in wanted}
-    return wanted + [c for c in codecs if is_rtx(c) and c.parameters.get("apt") in types]
-
-
-def _preferences(outgoing: Outgoing) -> list[Any]:
-    """What to offer for a track: its own codecs for coded packets, all with the preferred one first for frames."""
-    mimes = outgoing.mime_types or ((outgoing.prefers,) if outgoing.prefers is not None else ())
-    if not mimes:
-        return []
-    capabilities: list[Any] = RTCRtpSender.getCapabilities(outgoing.kind).codecs
-    wanted = [c for mime in mimes for c in capabilities if _same_codec(mime, c)] + [
-        c for c in capabilities if is_rtx(c)
-    ]
-    return wanted if outgoing.mime_types else wanted + [c for c in capabilities if c not in wanted]
 
 
 class PeerLink:
@@ -171,11 +84,11 @@ class PeerLink:
             transceiver = self.pc.addTransceiver(outgoing.kind)
         outlet = self._outlet_for(transceiver)
         transceiver.direction = "sendrecv" if receive else "sendonly"
-        transceiver.setCodecPreferences(_preferences(outgoing))
+        transceiver.setCodecPreferences(preferences(outgoing))
         if outgoing.mime_types:
-            transceiver._codecs = _only(transceiver._codecs, outgoing.mime_types) or transceiver._codecs
+            transceiver._codecs = only(transceiver._codecs, outgoing.mime_types) or transceiver._codecs
         elif outgoing.prefers is not None and outlet.feed.codec is None:
-            first = _only(transceiver._codecs, (outgoing.prefers,))
+            first = only(transceiver._codecs, (outgoing.prefers,))
             transceiver._codecs = first + [c for c in transceiver._codecs if c not in first]
         outlet.plug(outgoing)
         return outlet
@@ -188,7 +101,7 @@ class PeerLink:
     def can_send(self, outgoing: Outgoing, transceiver: RTCRtpTransceiver) -> bool:
         """A codec of this track is among those the other side takes there."""
         mimes = outgoing.mime_types
-        return not mimes or not transceiver._codecs or bool(_only(transceiver._codecs, mimes))
+        return not mimes or not transceiver._codecs or bool(only(transceiver._codecs, mimes))
 
     def reserve_data_section(self) -> None:
         """A section for data channels, without a channel yet."""
@@ -379,26 +292,3 @@ class PeerLink:
         for channel in self._unopened():  # aiortc closes only those that have a number
             channel._setReadyState("closed")
         self.pc.remove_all_listeners()
-
-
-def stats_of(reports: Sequence[Any]) -> dict[str, Any]:
-    """What getStats knows, summed up: bytes each way, and the worst loss, round trip and jitter of the senders."""
-    found: dict[str, Any] = {"sent_bytes": 0, "received_bytes": 0, "rtt_ms": None, "loss_percent": None}
-    found["jitter_ms"] = None
-    clock_hz = {"audio": 48_000, "video": 90_000}
-    for report in reports:
-        if report.type == "transport":
-            found["sent_bytes"], found["received_bytes"] = report.bytesSent, report.bytesReceived
-        elif report.type == "remote-inbound-rtp":
-            _worst(found, "loss_percent", report.fractionLost * 100 / 256)
-            _worst(found, "jitter_ms", report.jitter * 1000 / clock_hz[report.kind])
-            if report.roundTripTime is not None:
-                _worst(found, "rtt_ms", max(0.0, report.roundTripTime * 1000))
-        elif report.type == "inbound-rtp":
-            _worst(found, "jitter_ms", report.jitter * 1000 / clock_hz[report.kind])
-    return found
-
-
-def _worst(found: dict[str, Any], name: str, value: float) -> None:
-    value = round(value, 2)
-    found[name] = value if found[name] is None else max(found[name], value)

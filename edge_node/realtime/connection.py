@@ -15,11 +15,12 @@ from edge_node.errors import MeteredRealtimeError
 from edge_node.protocol import epoch, payloads, sdp
 from edge_node.protocol import negotiation as n
 from edge_node.protocol.payloads import IceServerConfig
-from edge_node.realtime.aiortc_adapter import PeerLink, stats_of
+from edge_node.realtime.aiortc_adapter import PeerLink
 from edge_node.realtime.events import PeerConnectionState
 from edge_node.realtime.exchange import Exchange, ExchangeListener
 from edge_node.realtime.feed import Outgoing
 from edge_node.realtime.sending import outlet_of
+from edge_node.realtime.stats import stats_of
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ class Connection:
         outlet.plug(new)
 
     async def stats(self) -> dict[str, Any]:
-        """The figures of aiortc_adapter.stats_of, or an empty mapping while there is no connection."""
+        """The figures of stats.stats_of, or an empty mapping while there is no connection."""
         link = self._link
         if link is None or not self.is_up:
             return {}

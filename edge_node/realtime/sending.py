@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from aiortc import RTCRtpTransceiver
 
 from edge_node.protocol import sdp
-from edge_node.realtime.aiortc_adapter import Outlet, PeerLink
+from edge_node.realtime.aiortc_adapter import PeerLink
+from edge_node.realtime.aiortc_outlet import Outlet
 from edge_node.realtime.feed import Outgoing
 
 MEDIA = ("audio", "video")

@@ -13,7 +13,8 @@ from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSess
 from aiortc.codecs import is_rtx
 
 from edge_node.media.views import VIDEO_TIME_BASE, FanoutTrack
-from edge_node.realtime.aiortc_adapter import Outlet, PeerLink
+from edge_node.realtime.aiortc_adapter import PeerLink
+from edge_node.realtime.aiortc_outlet import Outlet
 from edge_node.realtime.encoding import EncodePolicy
 from edge_node.realtime.local_tracks import LocalTracks
 from tests.support.h264_clip import Clip, clip_of, make_clip, read_counter
