@@ -7,9 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import av
 
 from edge_node.dsp.announcements import Announcements
 from edge_node.dsp.blocks import Blocks
@@ -19,11 +16,8 @@ from edge_node.dsp.pacing import Pacer
 from edge_node.dsp.pcm import Pcm, silence
 from edge_node.media.opus_encoder import PACKET_FRAMES, OpusEncoder
 from edge_node.media.opus_packet import OpusPacket
-from edge_node.media.views import AUDIO_TIME_BASE, FanoutTrack
+from edge_node.media.views import FanoutTrack
 from edge_node.ports import SAMPLE_RATE, Clock
-
-if TYPE_CHECKING:
-    from edge_node.media.packet_queue import Packet
 
 PACKET_S = PACKET_FRAMES / SAMPLE_RATE
 MAX_WAITING = 5
@@ -198,20 +192,13 @@ class AudioPublication:
             taken = self._mixer.mix([(taken, 1.0)], announcement, frames)
         if self._track.viewers:
             if isinstance(taken, OpusPacket):
-                self._track.deliver(_packet(taken, self._pts), True, frames / SAMPLE_RATE)
+                self._track.deliver(taken.data, self._pts, frames / SAMPLE_RATE)
             else:
-                self._track.deliver(self._encoder.encode(taken, self._pts), True, PACKET_S, round(dbfs(taken)))
+                data = bytes(self._encoder.encode(taken, self._pts))
+                self._track.deliver(data, self._pts, PACKET_S, level_dbov=round(dbfs(taken)))
         self._pts += frames
 
 
 def frames_of(taken: Pcm | OpusPacket) -> int:
     """How long it lasts, in samples at SAMPLE_RATE."""
     return taken.frames if isinstance(taken, OpusPacket) else len(taken)
-
-
-def _packet(opus: OpusPacket, pts: int) -> Packet:
-    packet: Packet = av.Packet(opus.data)
-    packet.time_base = AUDIO_TIME_BASE
-    packet.pts = packet.dts = pts
-    packet.is_keyframe = True
-    return packet

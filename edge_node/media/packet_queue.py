@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from edge_node.rtp.packetize import Unit
 
@@ -19,19 +19,32 @@ GOP_CACHE_BYTES = 4_000_000
 CATCH_UP_S = 4.0
 
 
+class Waiting(Protocol):
+    """What a queue holds; `duration_s` is how long it plays."""
+
+    @property
+    def unit(self) -> Unit: ...
+
+    @property
+    def duration_s(self) -> float: ...
+
+
 class Coded(NamedTuple):
-    """A coded packet with what its queues need to know; `duration_s` is how long it plays.
+    """A coded picture or sound on its way: `pts` in ticks of its track, `duration_s` is how long it plays."""
 
-    `unit` is the same, for senders that take it as it comes.
-    """
-
-    packet: Packet
-    keyframe: bool
+    unit: Unit
+    pts: int
     duration_s: float
-    unit: Unit | None = None
+
+    @property
+    def keyframe(self) -> bool:
+        return self.unit.keyframe
 
 
-class PacketQueue:
+WaitingT = TypeVar("WaitingT", bound=Waiting)
+
+
+class PacketQueue(Generic[WaitingT]):
     """At most `max_s` seconds of packets.
 
     Overflow rule, sound: the oldest leaves. Overflow rule, pictures: newer ones are refused until the next keyframe,
@@ -42,7 +55,7 @@ class PacketQueue:
     def __init__(self, video: bool, max_s: float) -> None:
         self._video = video
         self._max_s = max_s
-        self._items: deque[Coded] = deque()
+        self._items: deque[WaitingT] = deque()
         self._queued_s = 0.0
         self.dropped = 0
         self.needs_keyframe = video
@@ -57,7 +70,7 @@ class PacketQueue:
         """Whether pictures are refused after an overflow, until a keyframe comes."""
         return self._overflowed
 
-    def put(self, item: Coded) -> None:
+    def put(self, item: WaitingT) -> None:
         """Takes a packet, or drops by the rule above."""
         if self._video:
             self._put_picture(item)
@@ -67,28 +80,28 @@ class PacketQueue:
             self.dropped += 1
         self._append(item)
 
-    def preload(self, items: tuple[Coded, ...]) -> None:
-        """Replaces the content by a whole group of pictures, which costs no queueing time; it starts decodable.
+    def preload(self, items: tuple[WaitingT, ...]) -> None:
+        """Replaces the content by a whole group of pictures, which starts decodable; they should have no duration.
 
         CATCH_UP_S more may wait until the queue has been empty.
         """
         self.clear()
         self._catches_up = bool(items)
-        self._items.extend(Coded(item.packet, item.keyframe, 0.0, item.unit) for item in items)
+        self._items.extend(items)
         self.needs_keyframe = self._video and not items
 
-    def passes(self, item: Coded) -> bool:
+    def passes(self, item: WaitingT) -> bool:
         """Whether this packet, which then counts as taken, can go past the queue: nothing waits, nothing is missing."""
-        if self._items or (self.needs_keyframe and not item.keyframe):
+        if self._items or (self.needs_keyframe and not item.unit.keyframe):
             return False
         self.needs_keyframe = self._overflowed = False
         return True
 
-    def peek(self) -> Coded:
+    def peek(self) -> WaitingT:
         """The oldest packet, which stays; IndexError when empty."""
         return self._items[0]
 
-    def pop(self) -> Coded:
+    def pop(self) -> WaitingT:
         """The oldest packet; IndexError when empty."""
         item = self._items.popleft()
         self._queued_s = max(0.0, self._queued_s - item.duration_s) if self._items else 0.0
@@ -102,9 +115,9 @@ class PacketQueue:
         self.needs_keyframe = self._video
         self._overflowed = self._catches_up = False
 
-    def _put_picture(self, item: Coded) -> None:
+    def _put_picture(self, item: WaitingT) -> None:
         full = self._is_full_for(item)
-        if item.keyframe:
+        if item.unit.keyframe:
             if full or self.needs_keyframe:
                 self.dropped += len(self._items)
                 self.clear()
@@ -116,11 +129,11 @@ class PacketQueue:
         elif self._overflowed:
             self.dropped += 1
 
-    def _is_full_for(self, item: Coded) -> bool:
+    def _is_full_for(self, item: WaitingT) -> bool:
         most_s = self._max_s + (CATCH_UP_S if self._catches_up else 0.0)
         return bool(self._items) and self._queued_s + item.duration_s > most_s + ROUNDING_S
 
-    def _append(self, item: Coded) -> None:
+    def _append(self, item: WaitingT) -> None:
         self._items.append(item)
         self._queued_s += item.duration_s
 
@@ -146,7 +159,7 @@ class GopCache:
             return
         self._items.append(item)
         self._seconds += item.duration_s
-        self._bytes += item.packet.size
+        self._bytes += len(item.unit.data)
         if self._seconds > self._max_s or self._bytes > self._max_bytes:
             self.clear()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import av
 
@@ -13,9 +12,7 @@ from edge_node.errors import SourceLost
 from edge_node.media.packet_queue import Coded, GopCache
 from edge_node.media.unit_decoder import UnitDecoder
 from edge_node.ports import VIDEO_CLOCK, AccessUnit
-
-if TYPE_CHECKING:
-    from edge_node.media.packet_queue import Packet
+from edge_node.rtp.packetize import Unit
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +64,7 @@ class Transcode:
     def unit(self, unit: AccessUnit) -> None:
         """The next coded picture. Raises SourceLost, with the reason, when this board cannot decode such."""
         at_s = self._steady(unit)
-        packet: Packet = av.Packet(unit.data)
-        packet.is_keyframe = unit.keyframe
-        item = Coded(packet, unit.keyframe, min(abs(at_s - self._last_at), MAX_PICTURE_S))
+        duration_s = min(abs(at_s - self._last_at), MAX_PICTURE_S)
         self._last_at = at_s
         with self._lock:
             if unit.decode_as != self._codec:
@@ -82,8 +77,8 @@ class Transcode:
                 raise SourceLost(reason)
             if self._decoder is not None:
                 self._give_up_on(self._decoder)
-                self._decoder.offer(item, at_s)
-            self._cache.put(item)
+                self._decoder.offer(unit.data, at_s, duration_s, keyframe=unit.keyframe)
+            self._cache.put(Coded(Unit(unit.data, unit.decode_as or "", keyframe=unit.keyframe), 0, duration_s))
             if self._decoder is None and (self._wanted or self._judged is None):
                 self._begin()
 
@@ -114,7 +109,7 @@ class Transcode:
         group = self._cache.group()
         for index, item in enumerate(group):  # at once, so that only its newest picture is worth encoding
             at_s = self._last_at - (len(group) - 1 - index) * BURST_STEP_S
-            self._decoder.offer(Coded(item.packet, item.keyframe, 0.0), at_s)
+            self._decoder.offer(item.unit.data, at_s, 0.0, keyframe=item.keyframe)
 
     def _end(self) -> None:
         decoder, self._decoder = self._decoder, None

@@ -6,17 +6,16 @@ import heapq
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import av
 
 from edge_node.aio.heartbeats import HEARTBEATS
-from edge_node.media.packet_queue import Coded, PacketQueue
+from edge_node.media.packet_queue import PacketQueue
+from edge_node.rtp.packetize import Unit
 
 if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
-
-    from edge_node.media.packet_queue import Packet
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +27,14 @@ MAX_REORDERED = 32
 THREADS = 2
 IDLE_WAIT_S = 5.0
 LOW_DELAY = 1 << 19  # AV_CODEC_FLAG_LOW_DELAY
+
+
+class Due(NamedTuple):
+    """A coded picture, to be shown at `at_s`."""
+
+    unit: Unit
+    at_s: float
+    duration_s: float
 
 
 def open_decoder(codec_name: str, *, reorders: bool) -> VideoCodecContext:
@@ -63,7 +70,7 @@ class UnitDecoder:
         self._reorders = reorders
         self._on_picture = on_picture
         self._on_starved = on_starved
-        self._queue = PacketQueue(True, MAX_QUEUE_S)
+        self._queue = PacketQueue[Due](True, MAX_QUEUE_S)
         self._times: list[float] = []
         self._changed = threading.Condition()
         self._closing = False
@@ -77,12 +84,11 @@ class UnitDecoder:
         """Coded pictures that were never decoded."""
         return self._queue.dropped + self.failures
 
-    def offer(self, item: Coded, at_s: float) -> None:
+    def offer(self, data: bytes, at_s: float, duration_s: float, *, keyframe: bool) -> None:
         """One more coded picture, to be shown at at_s (seconds on any clock); from any one thread, never waits."""
-        packet: Packet = av.Packet(bytes(item.packet))
-        packet.opaque = at_s
+        item = Due(Unit(data, self._codec_name, keyframe=keyframe), at_s, duration_s)
         with self._changed:
-            self._queue.put(Coded(packet, item.keyframe, item.duration_s))
+            self._queue.put(item)
             starved = self._queue.starved
             self._changed.notify()
         if starved:
@@ -104,9 +110,9 @@ class UnitDecoder:
                     self._changed.wait(IDLE_WAIT_S)
                 if self._closing:
                     return
-                packet = self._queue.pop().packet
+                item = self._queue.pop()
             with HEARTBEATS.step("decoder"):
-                decoded = self._decode(codec, packet)
+                decoded = self._decode(codec, item)
             if not decoded:
                 codec = open_decoder(self._codec_name, reorders=self._reorders)
                 self._times.clear()
@@ -114,11 +120,10 @@ class UnitDecoder:
                     self._queue.clear()
                 self._on_starved()
 
-    def _decode(self, codec: VideoCodecContext, packet: Packet) -> bool:
-        at_s: float = packet.opaque  # type: ignore[assignment]  # put there by offer()
-        heapq.heappush(self._times, at_s)
+    def _decode(self, codec: VideoCodecContext, item: Due) -> bool:
+        heapq.heappush(self._times, item.at_s)
         try:
-            frames = codec.decode(packet)
+            frames = codec.decode(av.Packet(item.unit.data))
         except (av.FFmpegError, ValueError, MemoryError) as err:
             self.failures += 1
             level = logging.WARNING if self.failures == 1 else logging.DEBUG
@@ -127,7 +132,7 @@ class UnitDecoder:
         for frame in frames:
             self.decoded += 1
             # The times of pictures come out in showing order whatever the decoder made of their timestamps.
-            self._on_picture(frame, heapq.heappop(self._times) if self._times else at_s)
+            self._on_picture(frame, heapq.heappop(self._times) if self._times else item.at_s)
         while len(self._times) > MAX_REORDERED:
             heapq.heappop(self._times)
         return True

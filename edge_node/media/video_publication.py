@@ -20,7 +20,7 @@ from edge_node.media.transcode import Judge, Transcode
 from edge_node.media.unit_timeline import UnitTimeline
 from edge_node.media.video_encoder import VideoEncoder
 from edge_node.media.video_stats import STALLED_AFTER_S, VideoState, VideoStats
-from edge_node.media.views import VIDEO_TIME_BASE, FanoutTrack
+from edge_node.media.views import FanoutTrack
 from edge_node.media.vp8_branch import Vp8Branch
 from edge_node.ports import VIDEO_CLOCK, AccessUnit, Clock, VideoSource
 
@@ -125,11 +125,7 @@ class VideoPublication:
         self._arrive(coded=True)
         if unit.keyframe:
             self._read_size(unit.data)
-        packet: Packet = av.Packet(unit.data)
-        packet.time_base = VIDEO_TIME_BASE
-        packet.is_keyframe = unit.keyframe
-        packet.pts = packet.dts = self._timeline.place(unit.timestamp, unit.captured_at)
-        self._send(packet, unit.keyframe)
+        self._send(unit.data, self._timeline.place(unit.timestamp, unit.captured_at), unit.keyframe)
 
     # Demand of all viewers together
 
@@ -276,7 +272,7 @@ class VideoPublication:
         with self._lock:
             if self._encoder is None:
                 self._encoder = VideoEncoder(
-                    self._plan, self._clock, self._send, origin=self._origin, measured_fps=self._measured_fps,
+                    self._plan, self._clock, self._encoded, origin=self._origin, measured_fps=self._measured_fps,
                     open_codec=self._open_codec,
                 )  # fmt: skip
                 self._encoder.want(self._wanted)
@@ -286,14 +282,16 @@ class VideoPublication:
         now = self._clock.monotonic()
         return self._arrived.per_second(now) if self._arrived.settled(now) else 0.0
 
-    def _send(self, packet: Packet, keyframe: bool) -> None:
-        pts = packet.pts or 0
+    def _encoded(self, packet: Packet, keyframe: bool) -> None:
+        self._send(bytes(packet), packet.pts or 0, keyframe)
+
+    def _send(self, data: bytes, pts: int, keyframe: bool) -> None:
         duration_s = min(max(pts - self._last_pts, 1) / VIDEO_CLOCK, MAX_PICTURE_S)
         self._last_pts = pts
         if self._active:
-            self._sent.add(self._clock.monotonic(), packet.size)
+            self._sent.add(self._clock.monotonic(), len(data))
             self._keyframes += keyframe
-        self.track.deliver_threadsafe(packet, keyframe, duration_s)
+        self.track.deliver(data, pts, duration_s, keyframe=keyframe)
 
     def _name_level(self) -> None:
         if not self._coded:  # the stream says its own

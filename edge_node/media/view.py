@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from edge_node.media.packet_queue import Coded, PacketQueue
-from edge_node.ports import VIDEO_CLOCK, UnitSink
+from edge_node.ports import SAMPLE_RATE, VIDEO_CLOCK, UnitSink
 from edge_node.rtp.ceiling import Ceiling
 from edge_node.rtp.thinning import Thinner
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from edge_node.media.packet_queue import Packet
     from edge_node.media.views import FanoutTrack
 
+VIDEO_TIME_BASE = Fraction(1, VIDEO_CLOCK)
+AUDIO_TIME_BASE = Fraction(1, SAMPLE_RATE)
 ASK_AGAIN_S = 1.0
 # A viewer that is left behind (encode_plan.bitrate) goes on with the next keyframe; it asks for one this seldom.
 CATCH_UP_S = 3.0
@@ -35,13 +38,13 @@ class View(MediaStreamTrack):
         super().__init__()
         self.kind = track.kind
         self._track = track
-        self._queue = PacketQueue(track.kind == "video", max_queue_s)
+        self._queue = PacketQueue[Coded](track.kind == "video", max_queue_s)
         self._wake = asyncio.Event()
         self._sink: UnitSink | None = None
         self._thinner = Thinner() if self.kind == "video" else None
         self._ask_at = 0.0
         self._left_out = False
-        self._last_pts: int | None = None
+        self._last_pts = -1
         self._ceiling: Ceiling | None = None
         self.refusal: str | None = None
         """Why this viewer gets nothing now, as a sentence."""
@@ -105,7 +108,7 @@ class View(MediaStreamTrack):
                 continue
         if self.readyState != "live":
             raise MediaStreamError("this view has ended")
-        return self._in_order(self._queue.pop().packet)
+        return self._packet(self._queue.pop())
 
     def stop(self) -> None:
         """Ends the view; recv() raises from now on."""
@@ -129,10 +132,10 @@ class View(MediaStreamTrack):
 
     def admits(self, item: Coded, now: float) -> bool:
         """For the track only, of a camera that cannot be asked for fewer bits: this picture fits this view's path."""
-        size = item.packet.size
-        if self._ceiling is not None and not self._ceiling.admits(size, item.keyframe, now):
+        size, keyframe = len(item.unit.data), item.unit.keyframe
+        if self._ceiling is not None and not self._ceiling.admits(size, keyframe, now):
             return False
-        return self._thinner is None or self._thinner.admits(size, item.keyframe, now)
+        return self._thinner is None or self._thinner.admits(size, keyframe, now)
 
     def set_ceiling(self, kbps: int | None) -> None:
         """For the track only: what admits() lets through at most."""
@@ -162,7 +165,7 @@ class View(MediaStreamTrack):
         """
         if self._thinner is None or not (self.behind or self._left_out):
             return True
-        admitted = self._thinner.admits(item.packet.size, item.keyframe, now)
+        admitted = self._thinner.admits(len(item.unit.data), item.keyframe, now)
         self._left_out = not admitted
         if self._left_out and now >= self._ask_at:
             self._ask_at = now + CATCH_UP_S
@@ -171,7 +174,7 @@ class View(MediaStreamTrack):
 
     def begin(self, group: tuple[Coded, ...]) -> None:
         """For the track only: starts over with a remembered group of pictures, or by asking for a keyframe."""
-        self._queue.preload(tuple(_burst(group)))
+        self._queue.preload(_burst(group))
         if group:
             self._wake.set()
             if self._sink is not None:
@@ -184,10 +187,8 @@ class View(MediaStreamTrack):
         self._queue.clear()
 
     def _give(self, item: Coded) -> bool:
-        assert self._sink is not None and item.unit is not None
-        pts = item.packet.pts or 0
-        if self._last_pts is not None and pts <= self._last_pts:
-            pts = self._last_pts + 1
+        assert self._sink is not None
+        pts = item.pts if item.pts > self._last_pts else self._last_pts + 1
         if not self._sink.take(item.unit, pts):
             return False
         self._last_pts = pts
@@ -203,31 +204,20 @@ class View(MediaStreamTrack):
         if starved and self._track.now() >= self._ask_at:
             self._ask()
 
-    def _in_order(self, packet: Packet) -> Packet:
-        assert packet.pts is not None
-        if self._last_pts is not None and packet.pts <= self._last_pts:
-            packet = _with_pts(packet, self._last_pts + 1)
-        self._last_pts = packet.pts
+    def _packet(self, item: Coded) -> Packet:
+        packet: Packet = av.Packet(item.unit.data)
+        packet.time_base = VIDEO_TIME_BASE if self.kind == "video" else AUDIO_TIME_BASE
+        packet.is_keyframe = item.keyframe
+        self._last_pts = max(item.pts, self._last_pts + 1)
+        packet.pts = packet.dts = self._last_pts
         return packet
 
 
-def _burst(group: tuple[Coded, ...]) -> list[Coded]:
-    """The group with timestamps BURST_STEP_TICKS apart, ending at that of its newest picture."""
+def _burst(group: tuple[Coded, ...]) -> tuple[Coded, ...]:
+    """The group with timestamps BURST_STEP_TICKS apart, ending at that of its newest picture; it fills no queue."""
     if not group:
-        return []
-    newest = group[-1].packet.pts
-    assert newest is not None
-    steps = range(len(group) - 1, 0, -1)
-    older = [
-        Coded(_with_pts(item.packet, newest - step * BURST_STEP_TICKS), item.keyframe, 0.0, item.unit)
-        for item, step in zip(group, steps, strict=False)
-    ]
-    return [*older, group[-1]]
-
-
-def _with_pts(packet: Packet, pts: int) -> Packet:
-    copy = av.Packet(bytes(packet))
-    copy.time_base = packet.time_base
-    copy.is_keyframe = packet.is_keyframe
-    copy.pts = copy.dts = pts
-    return copy
+        return ()
+    newest, steps = group[-1].pts, range(len(group) - 1, -1, -1)
+    return tuple(
+        Coded(item.unit, newest - step * BURST_STEP_TICKS, 0.0) for item, step in zip(group, steps, strict=True)
+    )

@@ -6,29 +6,20 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Callable
-from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from edge_node.encode_plan.bitrate import shared_rate
 from edge_node.media.packet_queue import Coded, GopCache, PacketQueue
 from edge_node.media.seats import Seats
 from edge_node.media.view import View
-from edge_node.ports import SAMPLE_RATE, VIDEO_CLOCK, Demand
+from edge_node.ports import Demand
 from edge_node.rtp.packetize import Unit
-
-if TYPE_CHECKING:
-    from edge_node.media.packet_queue import Packet
-
-VIDEO_TIME_BASE = Fraction(1, VIDEO_CLOCK)
-AUDIO_TIME_BASE = Fraction(1, SAMPLE_RATE)
 
 
 class FanoutTrack:
     """A ViewableTrack: give it coded packets, hand its views to peers.
 
-    Packets carry pts in 1/90000 s (video) or 1/48000 s (audio) and are shared by all views: nobody may change them.
-    Made on the event loop; all but deliver_threadsafe() and keep_group() is called there. A packet from another thread
-    waits in an inbox with the overflow rule of PacketQueue.
+    They carry pts in 1/90000 s (video) or 1/48000 s (audio). Made on the event loop; all but deliver() and keep_group()
+    is called there. What comes from another thread waits in an inbox with the overflow rule of PacketQueue.
     """
 
     def __init__(
@@ -63,7 +54,7 @@ class FanoutTrack:
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self._loop_thread = threading.get_ident()
-        self._inbox = PacketQueue(kind == "video", max_queue_s)
+        self._inbox = PacketQueue[Coded](kind == "video", max_queue_s)
         self._inbox_lock = threading.Lock()
         self._drain_due = False
 
@@ -128,37 +119,29 @@ class FanoutTrack:
         now = self.now()
         return all(view.below_ceiling(now) for view in self._views)
 
-    def deliver(self, packet: Packet, keyframe: bool, duration_s: float, level_dbov: int | None = None) -> None:
-        """Gives a packet to every view. Sound has only keyframes, and a level (RFC 6464)."""
-        item = self._item(packet, keyframe, duration_s, level_dbov)
+    def deliver(
+        self, data: bytes, pts: int, duration_s: float, *, keyframe: bool = True, level_dbov: int | None = None
+    ) -> None:
+        """Gives a coded picture or sound to every view; from any thread, nothing once the loop is closed.
+
+        `pts` in ticks of the track. Sound has only keyframes, and a level (RFC 6464).
+        """
+        item = Coded(Unit(data, self._mime_type, keyframe=keyframe, level_dbov=level_dbov), pts, duration_s)
+        on_loop = threading.get_ident() == self._loop_thread
         with self._inbox_lock:
-            passes = self._inbox.passes(item)
+            passes = on_loop and self._inbox.passes(item)
             if not passes:
                 self._inbox.put(item)
+            drain_due, self._drain_due = self._drain_due, self._drain_due or not on_loop
         if passes:
             self._give(item)
-        else:
+        elif on_loop:
             self._drain()
-
-    def deliver_threadsafe(self, packet: Packet, keyframe: bool, duration_s: float) -> None:
-        """Like deliver(), from any thread; silently nothing once the loop is closed."""
-        if threading.get_ident() == self._loop_thread:
-            self.deliver(packet, keyframe, duration_s)
-            return
-        item = self._item(packet, keyframe, duration_s, None)
-        with self._inbox_lock:
-            self._inbox.put(item)
-            if self._drain_due:
+        elif not drain_due:
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except RuntimeError:  # the loop is closed: nobody is left to watch
                 return
-            self._drain_due = True
-        try:
-            self._loop.call_soon_threadsafe(self._drain)
-        except RuntimeError:  # the loop is closed: nobody is left to watch
-            return
-
-    def _item(self, packet: Packet, keyframe: bool, duration_s: float, level_dbov: int | None) -> Coded:
-        unit = Unit(packet, self._mime_type, keyframe=keyframe, level_dbov=level_dbov)
-        return Coded(packet, keyframe, duration_s, unit)
 
     def pause(self) -> None:
         """Nothing flows to the views until resume(); they stay open."""

@@ -15,7 +15,6 @@ from av.video.reformatter import VideoReformatter
 from edge_node.encode_plan.meter import RateMeter
 from edge_node.encode_plan.plan import Plan
 from edge_node.media.keyframe_asks import KeyframeAsks
-from edge_node.media.packet_queue import Coded
 from edge_node.media.seats import Seats
 from edge_node.media.unit_decoder import UnitDecoder
 from edge_node.media.video_encoder import VideoEncoder
@@ -191,7 +190,7 @@ class Vp8Branch:
                 # The pictures of a remembered group are 1 ms apart: they fill no queue, and but one of them is encoded.
                 duration_s, last_pts = min((packet.pts - last_pts) / VIDEO_CLOCK, MAX_PICTURE_S), packet.pts
                 at_s = self._origin + packet.pts / VIDEO_CLOCK
-                decoder.offer(Coded(packet, packet.is_keyframe, duration_s), at_s)
+                decoder.offer(bytes(packet), at_s, duration_s, keyframe=packet.is_keyframe)
         except MediaStreamError:
             if view is self._view:  # the main track has ended
                 self._view = None
@@ -213,12 +212,12 @@ class Vp8Branch:
             return self._encoder
 
     def _send(self, packet: Packet, keyframe: bool) -> None:
-        pts = packet.pts or 0
+        pts, data = packet.pts or 0, bytes(packet)
         duration_s = min(max(pts - self._last_pts, 1) / VIDEO_CLOCK, MAX_PICTURE_S)
         self._last_pts = pts
-        self._sent.add(self._clock.monotonic(), packet.size)
+        self._sent.add(self._clock.monotonic(), len(data))
         self.keyframes += keyframe
-        self.track.deliver_threadsafe(packet, keyframe, duration_s)
+        self.track.deliver(data, pts, duration_s, keyframe=keyframe)
 
     def _forward_ask(self) -> None:
         if self._encoder is not None:

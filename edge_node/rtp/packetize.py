@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import SupportsBytes
 
 SEGMENT_BYTES = 1200
 """A payload of this size fits every path that WebRTC meets, relays and tunnels included."""
@@ -47,9 +46,7 @@ class Unit:
 
     __slots__ = ("_cut", "data", "keyframe", "level_dbov", "mime_type")
 
-    def __init__(
-        self, data: SupportsBytes, mime_type: str, *, keyframe: bool = True, level_dbov: int | None = None
-    ) -> None:
+    def __init__(self, data: bytes, mime_type: str, *, keyframe: bool = True, level_dbov: int | None = None) -> None:
         self.data = data
         self.mime_type = mime_type
         self.keyframe = keyframe
@@ -60,7 +57,7 @@ class Unit:
     def cut(self) -> Cut:
         if self._cut is None:
             payloads_of = _PAYLOADS.get(self.mime_type.lower(), whole)
-            self._cut = Cut(payloads_of(bytes(self.data)))
+            self._cut = Cut(payloads_of(self.data))
         return self._cut
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import av
 import pytest
 
 from edge_node.errors import SourceLost
 from edge_node.media import unit_decoder
-from edge_node.media.packet_queue import Coded
 from edge_node.media.transcode import Transcode
 from edge_node.media.unit_decoder import UnitDecoder
 from edge_node.ports import AccessUnit
@@ -44,20 +42,15 @@ class Shown:
         return [stamp.index for stamp in stamps(self.frames) if stamp]
 
 
-def item(data: bytes, keyframe: bool, duration_s: float = 0.0) -> Coded:
-    packet: av.Packet[Any] = av.Packet(data)
-    return Coded(packet, keyframe, duration_s)
-
-
-def of(unit: AccessUnit, duration_s: float = 0.0) -> Coded:
-    return item(unit.data, unit.keyframe, duration_s)
+def offer(decoder: UnitDecoder, unit: AccessUnit, at_s: float = 0.0, duration_s: float = 0.0) -> None:
+    decoder.offer(unit.data, at_s, duration_s, keyframe=unit.keyframe)
 
 
 async def test_pictures_keep_their_times() -> None:
     shown = Shown()
     decoder = UnitDecoder("h264", shown.picture, on_starved=shown.ask)
     for unit in UNITS[:20]:
-        decoder.offer(of(unit), unit.captured_at)
+        offer(decoder, unit, unit.captured_at)
     await eventually(lambda: decoder.decoded == 20)
     decoder.close()
     assert shown.numbers == list(range(20)) and shown.times == [unit.captured_at for unit in UNITS[:20]]
@@ -68,7 +61,7 @@ async def test_reordered_pictures_get_the_times_of_showing() -> None:
     shown = Shown()
     decoder = UnitDecoder("hevc", shown.picture, reorders=True)
     for number, data in enumerate(HEVC.pictures):
-        decoder.offer(item(data, number in (0, 15)), HEVC.order[number] / 30)
+        decoder.offer(data, HEVC.order[number] / 30, 0.0, keyframe=number in (0, 15))
     await eventually(lambda: decoder.decoded >= 20)
     decoder.close()
     assert shown.times == sorted(shown.times)
@@ -79,12 +72,12 @@ async def test_after_rubbish_it_goes_on_with_the_next_keyframe() -> None:
     shown = Shown()
     decoder = UnitDecoder("h264", shown.picture, on_starved=shown.ask)
     for unit in UNITS[:5]:
-        decoder.offer(of(unit), 0.0)
-    decoder.offer(item(b"\0\0\0\1\x65" + bytes(range(200)), True), 0.0)
+        offer(decoder, unit)
+    decoder.offer(b"\0\0\0\1\x65" + bytes(range(200)), 0.0, 0.0, keyframe=True)
     await eventually(lambda: decoder.failures == 1)
     await eventually(lambda: shown.starved == 1)
     for unit in UNITS[5:40]:
-        decoder.offer(of(unit), 0.0)
+        offer(decoder, unit)
     await eventually(lambda: decoder.decoded == 30)
     decoder.close()
     assert shown.numbers == [*range(5), *range(15, 40)]  # 5 to 14 belong to what was broken
@@ -99,7 +92,7 @@ async def test_a_slow_taker_costs_pictures_and_never_memory() -> None:
 
     decoder = UnitDecoder("h264", slow, on_starved=shown.ask)
     for unit in UNITS[:59]:
-        decoder.offer(of(unit, 0.1), 0.0)
+        offer(decoder, unit, duration_s=0.1)
     assert len(decoder._queue) <= 6 and shown.starved and decoder.dropped
     gate.set()
     await eventually(lambda: not decoder._queue)
@@ -112,7 +105,7 @@ async def test_absurd_sizes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(unit_decoder, "MAX_PIXELS", 320 * 239)
     shown = Shown()
     decoder = UnitDecoder("h264", shown.picture, on_starved=shown.ask)
-    decoder.offer(of(UNITS[0]), 0.0)
+    offer(decoder, UNITS[0])
     await eventually(lambda: shown.starved == 1)
     decoder.close()
     assert not shown.frames and decoder.failures == 1

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import av
 import pytest
 
 from edge_node.encode_plan.plan import Plan, Refusal
 from edge_node.media.seats import Seats
 from edge_node.media.video_publication import VideoPublication
 from edge_node.media.view import View
-from edge_node.media.views import VIDEO_TIME_BASE, FanoutTrack
+from edge_node.media.views import FanoutTrack
 from edge_node.ports import AccessUnit
 from tests.support.clock import ManualClock
 from tests.support.h264_clip import make_clip
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from edge_node.media.packet_queue import Packet
+    pass
 
 PLAN = Plan(320, 240, 30, 2000, 50, "libx264", "3.0")
 FULL = "this board sends to 2 viewers at a time and no more: wait until one leaves"
@@ -37,10 +36,7 @@ class Asks:
 
 
 def deliver(track: FanoutTrack, number: int, size: int = 100, *, keyframe: bool = True) -> None:
-    packet: Packet = av.Packet(bytes(size))
-    packet.time_base, packet.pts = VIDEO_TIME_BASE, number * 3000
-    packet.is_keyframe = keyframe
-    track.deliver(packet, keyframe, 1 / 30)
+    track.deliver(bytes(size), number * 3000, 1 / 30, keyframe=keyframe)
 
 
 async def gets(view: View) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from aiortc.rtp import RTCP_RTPFB_NACK, RtcpRtpfbPacket
@@ -198,7 +197,8 @@ async def test_sound_carries_its_level() -> None:
     async with viewing(track) as viewed:
         await eventually(lambda: track.viewers == 1)
         for number in range(30):
-            track.deliver(encoder.encode(np.zeros(960, np.int16), number * 960), True, 0.02, -20 - number)
+            data = bytes(encoder.encode(np.zeros(960, np.int16), number * 960))
+            track.deliver(data, number * 960, 0.02, level_dbov=-20 - number)
         await eventually(lambda: len(viewed.packets) == 30)
         assert [p.extensions.audio_level for p in viewed.packets] == [(False, 20 + n) for n in range(30)]
         steps = {b.timestamp - a.timestamp & 0xFFFFFFFF for a, b in pairwise(viewed.packets)}
@@ -245,20 +245,18 @@ async def test_a_socket_that_is_full_costs_the_others_nothing(clip: Clip) -> Non
         assert well.outlet.own is not None and well.outlet.own.counts.blocked == 0
 
 
-def picture(size: int, number: int) -> av.Packet[Any]:
-    packet: av.Packet[Any] = av.Packet(b"\0\0\0\1\x65" + b"\xaa" * size)
-    packet.pts = packet.dts = number * 3000
-    return packet
+def picture(track: FanoutTrack, size: int, number: int, *, keyframe: bool = False) -> None:
+    track.deliver(b"\0\0\0\1\x65" + b"\xaa" * size, number * 3000, 1 / FPS, keyframe=keyframe)
 
 
 async def test_large_pictures_are_spread_and_small_ones_are_not() -> None:
     track = FanoutTrack("video", "video/H264")
     async with viewing(track) as viewed:
         await eventually(lambda: track.viewers == 1)
-        track.deliver(picture(60_000, 0), True, 1 / FPS)
+        picture(track, 60_000, 0, keyframe=True)
         sender = own(viewed)
         assert sender._job is not None and 0 < sender._job.next < 15  # most of it waits
-        track.deliver(picture(500, 1), False, 1 / FPS)  # queues up behind
+        picture(track, 500, 1)  # queues up behind
         await eventually(lambda: len(viewed.packets) == 52)
         times = [p.extensions.abs_send_time for p in viewed.packets]
         assert times == sorted(times) and len(set(times)) > 1  # stamped when they leave

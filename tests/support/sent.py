@@ -8,11 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import av
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.codecs import is_rtx
 
-from edge_node.media.views import VIDEO_TIME_BASE, FanoutTrack
+from edge_node.media.views import FanoutTrack
 from edge_node.realtime.aiortc_adapter import PeerLink
 from edge_node.realtime.aiortc_outlet import Outlet
 from edge_node.realtime.encoding import EncodePolicy
@@ -40,12 +39,10 @@ class Player:
     def play(self, pictures: int = 1) -> None:
         for _ in range(pictures):
             index = self.count % len(self._clip.units)
-            packet: av.Packet[Any] = av.Packet(b"".join(b"\0\0\0\1" + nal for nal in self._clip.units[index]))
-            packet.time_base = VIDEO_TIME_BASE
-            packet.pts = packet.dts = self.count * 90_000 // FPS
-            packet.is_keyframe = self._clip.is_keyframe(index)
+            data = b"".join(b"\0\0\0\1" + nal for nal in self._clip.units[index])
+            pts, keyframe = self.count * 90_000 // FPS, self._clip.is_keyframe(index)
             self.count += 1
-            self.track.deliver(packet, packet.is_keyframe, 1 / FPS)
+            self.track.deliver(data, pts, 1 / FPS, keyframe=keyframe)
 
     async def __aenter__(self) -> Player:
         self._task = asyncio.get_running_loop().create_task(self._run())
