@@ -17,6 +17,7 @@ from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtp import RtpPacket
 
 from edge_node.aio.tasks import TaskGroup
+from edge_node.realtime.aiortc_feedback import hear_all_feedback
 from edge_node.realtime.received import ReceptionStats, Router
 from edge_node.rtp.assembler import Ask, AskKeyframe, Assembler, Frame, Output, Piece
 from edge_node.rtp.keyframes import look
@@ -46,9 +47,10 @@ def bind_receiver(transceiver: RTCRtpTransceiver) -> None:
     """Replaces aiortc's waiting, asking and unbounded queues on a receiver that has not started; stock without hooks.
 
     aiortc completes a picture with the first packet of the next one, holds four packets of sound back, asks once for
-    what is missing, and decodes what refers to a lost picture.
+    what is missing, and decodes what refers to a lost picture. What the viewer says of our own streams is heard, too.
     """
     receiver: Any = transceiver.receiver
+    hear_all_feedback(receiver.transport)
     if receiver.track is None or isinstance(receiver.track._queue, Router):
         return
     if not wanted(receiver):

@@ -7,8 +7,9 @@ from typing import Any
 
 import aiortc.rtcrtpreceiver
 import pytest
-from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCRtpSender
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.rtcdtlstransport import RTCDtlsTransport, RtpRouter
 from aiortc.rtcrtpreceiver import RTCRtpReceiver, decoder_worker
 
 from edge_node.realtime.aiortc_adapter import PeerLink
@@ -77,6 +78,13 @@ def test_questions(method: str, parameters: list[str]) -> None:
     found = getattr(RTCRtpReceiver, method)
     assert inspect.iscoroutinefunction(found)
     assert list(inspect.signature(found).parameters) == ["self", *parameters]
+
+
+def test_feedback() -> None:
+    """Routed by an attribute of the transport's router, which knows the senders by their SSRC."""
+    assert "self._rtp_router.route_rtcp(packet)" in inspect.getsource(RTCDtlsTransport._handle_rtcp_data)
+    assert "self.senders[ssrc] = sender" in inspect.getsource(RtpRouter)
+    assert "RTCP_PSFB_FIR" in inspect.getsource(RTCRtpSender._handle_rtcp_packet)
 
 
 def link() -> PeerLink:
