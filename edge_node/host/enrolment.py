@@ -126,7 +126,7 @@ class DeviceTokens:
 
     def _token(self) -> str:
         key = device_key(self._state)
-        claim = read_json(self._state / CLAIM_FILE)
+        claim = durable.read_json(self._state / CLAIM_FILE)
         if claim is not None and (code := str(claim.get("code", ""))) != self._spent:
             self._enrol(key, code, claim.get("ca_sha256"))
             self._spent = code
@@ -177,11 +177,12 @@ class DeviceTokens:
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         request = urllib.request.Request(f"{self._origin}{path}", json.dumps(body).encode(), headers)
-        context = None
         if self._origin.startswith("https"):
             context = ssl.create_default_context()
             with contextlib.suppress(FileNotFoundError):
                 context.load_verify_locations(self._ca_file) if self._ca_file else None
+        else:  # without any, urllib makes one for good, with all authorities of the system: 4 MB
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
             value = json.loads(self._send(request, context))
         except ValueError:
@@ -190,7 +191,7 @@ class DeviceTokens:
             raise RetryLater(f"{self._origin}{path} does not answer as a hub does: check channel.url")
         return value
 
-    def _send(self, request: urllib.request.Request, context: ssl.SSLContext | None) -> bytes:
+    def _send(self, request: urllib.request.Request, context: ssl.SSLContext) -> bytes:
         try:
             with urllib.request.urlopen(request, timeout=REQUEST_DEADLINE_S, context=context) as answer:
                 found: bytes = answer.read(MAX_ANSWER_BYTES)
@@ -232,12 +233,3 @@ def _why(err: Exception) -> str:
 def claim_hash(code: str) -> str:
     """What is kept of a used claim."""
     return hashlib.sha256(code.encode()).hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None without one, or when there is none in it (a card that lost its power)."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None

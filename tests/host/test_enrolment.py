@@ -9,6 +9,7 @@ import json
 import os
 import ssl
 import urllib.error
+import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def content(path: Path) -> str:
 
 async def test_a_device_enrols_once_then_gets_tokens(file: Path, state: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
+    urllib.request.install_opener(None)  # as in a new process
     async with running_hub(keys={"file": file.with_name("keys.json")}) as hub:
         code = claim_on_card(file, state)
         provider = tokens(hub.url, state)
@@ -78,6 +80,7 @@ async def test_a_device_enrols_once_then_gets_tokens(file: Path, state: Path, ca
         # A power cut before the claim was deleted: it is offered once more.
         (state / "claim.json").write_text(json.dumps({"code": code}))
         assert await tokens(hub.url, state)()
+    assert urllib.request._opener is None, "one that stays has all the system's authorities in it"  # type: ignore[attr-defined]
     assert code not in caplog.text and "BEGIN" not in caplog.text
     assert modes(state) == {"identity.key": "0o600", "identity.json": "0o600"}
 

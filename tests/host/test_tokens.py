@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -89,7 +90,9 @@ def mint() -> Iterator[str]:
 
 
 async def test_an_address(mint: str) -> None:
+    urllib.request.install_opener(None)  # as in a new process
     assert await fetch(token_url=f"{mint}/token") == "from-address"
+    assert urllib.request._opener is None, "one that stays has all the system's authorities in it"  # type: ignore[attr-defined]
     with pytest.raises(RetryLater, match="HTTP status 403"):
         await fetch(token_url=f"{mint}/other")
 
