@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from edge_node.errors import UsageError
 
 PART = ".part"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9._-]{1,80}\.mp4")
 
 
@@ -66,28 +68,44 @@ class ClipShelf:
         return [clip for _, clip in sorted(found, key=lambda one: (one[0], one[1].name))]
 
     def add(self, data: bytes, reason: str, at: float) -> Clip:
-        """Writes a clip, whole or not at all, after making room for it. Raises UsageError when it is too large."""
+        """Writes a clip, whole or not at all, after making room for it, on a full disk, too.
+
+        Raises UsageError when it is too large.
+        """
         if len(data) > self._max_bytes:
             raise UsageError(f"a clip of {len(data) // 1_000_000} MB is larger than clip.max_mb: raise that")
         with self._lock:
             self._make_room(self._max_bytes - len(data))
             name = self._free_name(reason, at)
-            half = self.directory / f"{name}{PART}"
-            try:
-                with half.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                # A clock that was set back must not make the newest clip the first to go.
-                kept_ns = max(round(at * 1e9), self._newest_ns() + 1)
-                os.utime(half, ns=(kept_ns, kept_ns))
-                half.rename(self.directory / name)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    half.unlink(missing_ok=True)
-                raise
+            freed = 0
+            while True:
+                try:
+                    self._write(name, data, at)
+                    break
+                except OSError as err:
+                    oldest = next(iter(self.clips()), None)
+                    if err.errno not in _FULL or oldest is None or freed >= len(data):
+                        raise  # others fill the disk: all clips would go, for nothing
+                    (self.directory / oldest.name).unlink(missing_ok=True)
+                    freed += oldest.bytes
             self._sync()
             return Clip(name, len(data), float(int(at)))
+
+    def _write(self, name: str, data: bytes, at: float) -> None:
+        half = self.directory / f"{name}{PART}"
+        try:
+            with half.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            # A clock that was set back must not make the newest clip the first to go.
+            kept_ns = max(round(at * 1e9), self._newest_ns() + 1)
+            os.utime(half, ns=(kept_ns, kept_ns))
+            half.rename(self.directory / name)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                half.unlink(missing_ok=True)
+            raise
 
     def delete(self, name: str) -> None:
         """Raises UsageError when there is no such clip."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -130,6 +131,29 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="No space"):
         shelf.add(b"x", "ring", AT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_takes_the_oldest_clips_but_no_more_than_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, room = ClipShelf(tmp_path, 1_000_000), 1000
+
+    def fsync(fd: int) -> None:
+        if sum(path.stat().st_size for path in tmp_path.iterdir()) > room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for second in range(4):
+        shelf.add(bytes(300), "ring", AT + second)
+    assert [clip.name[13:15] for clip in shelf.clips()] == ["01", "02", "03"]
+    shelf.add(bytes(600), "ring", AT + 4)
+    assert [clip.name[13:15] for clip in shelf.clips()] == ["03", "04"]
+    for second in range(5, 7):
+        shelf.add(bytes(20), "ring", AT + second)
+    room = 0
+    with pytest.raises(OSError, match="No space"):
+        shelf.add(bytes(10), "ring", AT + 7)
+    assert [clip.name[13:15] for clip in shelf.clips()] == ["04", "05", "06"], "one went in vain, and no more"
 
 
 @asynccontextmanager

@@ -63,7 +63,7 @@ async def test_nonsense_costs_the_viewer_that_sends_it_nothing_but_repairs(clip:
     async with viewing(track) as viewed, Player(track, clip):
         await viewed.counters(5)
         here = ssrc(viewed)
-        for packet in (
+        nonsense: list[RtcpPsfbPacket | RtcpRtpfbPacket] = [
             RtcpPsfbPacket(RTCP_PSFB_APP, 1, 0, b"REMB\xff\0\0\0"),  # says that 255 streams follow
             RtcpPsfbPacket(RTCP_PSFB_APP, 1, here, b"R\0\0\0"),
             RtcpPsfbPacket(RTCP_PSFB_APP, 1, 0, b"REMB\x01\xff\xff\xff" + struct.pack("!I", here)),  # 2^81 bit/s
@@ -74,7 +74,8 @@ async def test_nonsense_costs_the_viewer_that_sends_it_nothing_but_repairs(clip:
             *(RtcpRtpfbPacket(RTCP_RTPFB_NACK, 1, here, list(range(n, n + 4000))) for n in range(0, 64_000, 4000)),
             *(RtcpPsfbPacket(RTCP_PSFB_PLI, 1, here) for _ in range(200)),
             remb(2_000_000, here),
-        ):
+        ]
+        for packet in nonsense:
             await say(viewed, packet)
         counters = await viewed.counters(45)
         assert all(b == (a + 1) % (2 * FPS) for a, b in pairwise(counters))

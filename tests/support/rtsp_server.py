@@ -83,6 +83,7 @@ class Faults:
     """RTP goes over UDP only."""
     refused_setup: str | None = None
     """The end of a URL whose SETUP ends in an error."""
+    describe_takes_s: float = 0.0
     session_once: bool = False
     """Only the first SETUP's answer names the session."""
     answers: dict[str, Callable[[Asked], bytes | None]] = field(default_factory=dict)
@@ -311,6 +312,7 @@ class _Client:
         elif not asked.url.startswith(server.address):
             self._answer(asked, "404 Not Found")
         elif asked.method == "DESCRIBE":
+            await asyncio.sleep(server.faults.describe_takes_s)
             described = {"Content-Type": "application/sdp", "Content-Base": server.address + "/"}
             self._answer(asked, "200 OK", described, server.sdp)
         elif asked.method == "SETUP":

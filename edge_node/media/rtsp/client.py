@@ -47,6 +47,8 @@ OnPacket = Callable[[memoryview, float], None]
 """`on_packet(rtp_packet, now)`; the packet lives until the call returns."""
 TEARDOWN_S = 1.0
 MAX_REDIRECTS = 3
+PATIENCE = 3
+"""Times the usual time-out for DESCRIBE: servers that pass other cameras on start those first (go2rtc, MediaMTX)."""
 _MAX_KEEPALIVE_S = 30.0
 _MOVED = "it points to another address: put that one in video.url"
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -176,7 +178,8 @@ class RtspClient:
             self._connection = await self._connect()
             options = await self._ask("OPTIONS", self._url, required=False)
             self._methods = allowed_methods(options.all("Public"))
-            answer = await self._ask("DESCRIBE", self._url, (("Accept", "application/sdp"),), others=_REDIRECTS)
+            accept = (("Accept", "application/sdp"),)
+            answer = await self._ask("DESCRIBE", self._url, accept, others=_REDIRECTS, waits=PATIENCE)
             if answer.status == 200:
                 return answer
             await self._move(answer.header("Location") or "")
@@ -237,20 +240,28 @@ class RtspClient:
         return f"RTP/AVP;unicast;client_port={pair.port}-{pair.port + 1}"
 
     async def _ask(
-        self, method: str, url: str, headers: Headers = (), *, required: bool = True, others: Collection[int] = ()
+        self,
+        method: str,
+        url: str,
+        headers: Headers = (),
+        *,
+        required: bool = True,
+        others: Collection[int] = (),
+        waits: int = 1,
     ) -> Response:
         """One request, asked again when the server wants us to authenticate.
 
-        Raises SourceLost unless it says 200, or one of `others`; a redirection has to say where to.
+        Raises SourceLost unless it says 200, or one of `others`; a redirection has to say where to. `waits`: so many
+        times as long as usual.
         """
-        answer = await self._once(method, url, headers)
+        answer = await self._once(method, url, headers, waits)
         if answer.status == 401:
             if self._auth is None:
                 why = "wants a user name and a password: write rtsp://user:password@… in video.url"
                 raise LoginRefused(f"{self._address} {why}")
             if not self._auth.accept(answer.all("WWW-Authenticate")):
                 raise self.lost("wants an authentication that is neither Basic nor Digest: change it in the camera")
-            answer = await self._once(method, url, headers)
+            answer = await self._once(method, url, headers, waits)
         if answer.status in others and (answer.status not in _REDIRECTS or answer.header("Location")):
             return answer
         if answer.status != 200 and (required or answer.status == 401):
@@ -260,12 +271,13 @@ class RtspClient:
             raise LoginRefused(str(lost)) if answer.status == 401 else lost
         return answer
 
-    async def _once(self, method: str, url: str, headers: Headers) -> Response:
+    async def _once(self, method: str, url: str, headers: Headers, waits: int) -> Response:
+        timeout_s = waits * self._timeout_s
         try:
-            return await self._open().request(method, url, headers + self._authorization(method, url), self._timeout_s)
+            return await self._open().request(method, url, headers + self._authorization(method, url), timeout_s)
         except TimeoutError:
             raise self.lost(
-                f"did not answer {method} within {self._timeout_s:g} s: restart the camera if this stays"
+                f"did not answer {method} within {timeout_s:g} s: restart the camera if this stays"
             ) from None
         except ConnectionGone as err:
             raise self.lost(f"{err} at {method}: check that the port in video.url is the RTSP port") from None

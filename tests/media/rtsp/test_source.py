@@ -603,6 +603,17 @@ async def test_a_camera_that_refuses_its_sound_still_has_a_picture(clip: Clip) -
             assert source.audio is not None and source.mute is None
 
 
+async def test_a_camera_that_has_to_be_started_first(clip: Clip) -> None:
+    async with RtspServer(clip) as server:
+        server.faults.describe_takes_s = 0.6
+        viewer = Viewer()
+        async with running(RtspSource(server.url, connect_timeout_s=0.3), viewer):
+            await viewer.more(1)
+        server.faults.describe_takes_s = 30
+        sentence = await lost(RtspSource(server.url, connect_timeout_s=0.3))
+        assert "did not answer DESCRIBE within 0.9 s" in sentence
+
+
 async def test_a_session_that_only_the_first_answer_names(clip: Clip) -> None:
     async with RtspServer(clip) as server:
         server.faults.session_once = True
