@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 
 def put(path: Path, content: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
@@ -31,6 +33,15 @@ def put(path: Path, content: bytes, mode: int = 0o600, owner: tuple[int, int] | 
         with contextlib.suppress(OSError):
             aside.unlink()
         raise
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file; None without one, or when there is none in it (a card that lost its power)."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def sync_folder(folder: Path) -> None:

@@ -52,3 +52,13 @@ def test_root_leaves_it_to_whom_the_directory_belongs(tmp_path: Path) -> None:
     durable.put(tmp_path / "key", b"x")
     about = (tmp_path / "key").stat()
     assert (about.st_uid, about.st_gid) == (1234, 1235)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff"])
+def test_what_is_no_object_is_none(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "value"
+    if content is not None:
+        path.write_bytes(content)
+    assert durable.read_json(path) is None
+    durable.put(path, b'{"a": 1}')
+    assert durable.read_json(path) == {"a": 1}

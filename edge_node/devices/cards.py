@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_node.devices.profiles import FOLDERS
+from edge_node.devices.profiles import FOLDERS, read_profiles
 from edge_node.errors import SettingsError
 
 CARD_FOLDERS = tuple(folder.parent / "sound" for folder in FOLDERS)
@@ -19,15 +18,7 @@ Card = Mapping[str, Any]
 
 def known_cards(folders: Sequence[Path] = CARD_FOLDERS) -> dict[str, Card]:
     """Every profile under hardware/sound by id; those of earlier folders win. Raises SettingsError."""
-    found: dict[str, Card] = {}
-    for folder in folders:
-        for path in sorted(folder.glob("*.toml")):
-            try:
-                card = tomllib.loads(path.read_text())
-                found.setdefault(card["card"]["id"], card)
-            except (OSError, ValueError, KeyError, TypeError) as err:
-                raise SettingsError(f"the card profile {path.name} cannot be read ({err}): mend or remove it") from err
-    return found
+    return read_profiles(folders, "card")
 
 
 def present_cards(root: Path = Path("/")) -> list[tuple[str, str]]:

@@ -29,7 +29,7 @@ def load_profile(wanted: str, model: str | None, folders: Sequence[Path] = FOLDE
 
     Raises SettingsError for an id that no profile has, or a profile that cannot be read.
     """
-    profiles = _all_profiles(folders)
+    profiles = read_profiles(folders, "board")
     if wanted != "auto":
         if wanted not in profiles:
             raise SettingsError(f'gpio.board = "{wanted}" is no known board: use auto or {", ".join(sorted(profiles))}')
@@ -40,14 +40,15 @@ def load_profile(wanted: str, model: str | None, folders: Sequence[Path] = FOLDE
     return profiles.get(GENERIC, {"board": {"id": GENERIC, "name": "Generic Linux"}})
 
 
-def _all_profiles(folders: Sequence[Path]) -> dict[str, Profile]:
-    """Every profile by id; those of earlier folders win."""
+def read_profiles(folders: Sequence[Path], kind: str) -> dict[str, Profile]:
+    """Every profile of this kind (`board`, `card`) by id; those of earlier folders win. Raises SettingsError."""
     found: dict[str, Profile] = {}
     for folder in folders:
         for path in sorted(folder.glob("*.toml")):
             try:
                 profile = tomllib.loads(path.read_text())
-                found.setdefault(profile["board"]["id"], profile)
+                found.setdefault(profile[kind]["id"], profile)
             except (OSError, ValueError, KeyError, TypeError) as err:
-                raise SettingsError(f"the board profile {path.name} cannot be read ({err}): mend or remove it") from err
+                reason = f"the {kind} profile {path.name} cannot be read ({err}): mend or remove it"
+                raise SettingsError(reason) from err
     return found

@@ -18,7 +18,7 @@ from edge_node.protocol.hub_events import HubLimits
 from edge_node.protocol.names import channel_problem
 from edge_node.protocol.patterns import pattern_problem
 from edge_node.settings.layers import file_layer
-from edge_node.settings.problems import translate
+from edge_node.settings.problems import sentences
 from edge_node.settings.section import Section
 
 DEFAULT_PORT = 9292
@@ -238,8 +238,7 @@ def hub_config(values: Mapping[str, Any], origin: str = "hub settings") -> HubCo
     try:
         return HubConfig.model_validate(values)
     except ValidationError as err:
-        problems = translate(err.errors(include_url=False), HubConfig)
-        raise SettingsError([p.sentence(origin).strip() for p in problems]) from None
+        raise SettingsError(sentences(err, HubConfig, origin)) from None
 
 
 def default_state_dir(env: Mapping[str, str] | None = None) -> Path:

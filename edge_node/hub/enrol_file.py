@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +13,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from edge_node.errors import SettingsError, UsageError
+from edge_node.errors import UsageError
 from edge_node.hub.config import KeyScope
-from edge_node.hub.files import make_private_dir, write_private
+from edge_node.hub.files import locked, read_model, write_private
 from edge_node.hub.session import PREFIX as RESIDENT
 from edge_node.protocol.patterns import escape
-from edge_node.settings.problems import translate
+from edge_node.settings.problems import sentences
 from edge_node.settings.section import Identifier, Section
 
 ENROL_FILE = "enrolment.json"
@@ -86,19 +84,7 @@ class Register:
 
 def read_register(path: Path) -> Register:
     """What is in the file; nothing when there is no file. Raises SettingsError."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-        content = _Content.model_validate(json.loads(raw[:MAX_FILE_BYTES]))
-    except FileNotFoundError:
-        return Register()
-    except OSError as err:
-        raise SettingsError(f"{path} cannot be read ({err.strerror}): check its owner and permissions") from None
-    except ValidationError as err:
-        problems = translate(err.errors(include_url=False), _Content)
-        raise SettingsError([p.sentence(str(path)).strip() for p in problems]) from None
-    except (ValueError, RecursionError):
-        raise SettingsError(f"{path} is no JSON: restore it, or remove it and enrol every device again") from None
+    content = read_model(path, _Content, MAX_FILE_BYTES, "enrol every device again")
     claims = {claim.id: claim for claim in content.claims}
     return Register(claims, {device.node: device for device in content.devices})
 
@@ -109,17 +95,12 @@ def changing(path: Path) -> Iterator[Register]:
 
     Raises SettingsError.
     """
-    make_private_dir(path.parent)
-    lock = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.parent):
         register = read_register(path)
         before = register.text()
         yield register
         if register.text() != before:
             write_private(path, register.text())
-    finally:
-        os.close(lock)
 
 
 def hashed(code: str) -> str:
@@ -152,8 +133,7 @@ def new_claim(
     try:
         return Claim.model_validate(values), code
     except ValidationError as err:
-        problems = translate(err.errors(include_url=False), Claim)
-        raise UsageError("\n".join(p.sentence() for p in problems)) from None
+        raise UsageError("\n".join(sentences(err, Claim))) from None
 
 
 def add_claims(path: Path, claims: Sequence[Claim], now_wall: float) -> None:

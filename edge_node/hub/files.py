@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from edge_node import durable
 from edge_node.errors import SettingsError
+from edge_node.settings.problems import sentences
+from edge_node.settings.section import Section
 
+M = TypeVar("M", bound=Section)
 Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -41,6 +52,39 @@ def write_private(path: Path, content: bytes) -> None:
         durable.put(path, content)
     except OSError as err:
         raise SettingsError(f"{path} cannot be written ({err.strerror}): check the directory and its owner") from None
+
+
+def read_model(path: Path, model: type[M], max_bytes: int, or_else: str) -> M:
+    """What this hub keeps in a JSON file; the model's defaults without a file.
+
+    Raises SettingsError; `or_else` says what is to be done after the file was removed.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(max_bytes + 1)
+        if len(raw) > max_bytes:
+            raise SettingsError(f"{path} is too large: restore it, or remove it and {or_else}")
+        return model.model_validate(json.loads(raw))
+    except FileNotFoundError:
+        return model()
+    except OSError as err:
+        raise SettingsError(f"{path} cannot be read ({err.strerror}): check its owner and permissions") from None
+    except ValidationError as err:
+        raise SettingsError(sentences(err, model, str(path))) from None
+    except (ValueError, RecursionError):
+        raise SettingsError(f"{path} is no JSON: restore it, or remove it and {or_else}") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time changes what is in it; made when it is not there. Raises SettingsError."""
+    make_private_dir(folder)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def make_private_dir(path: Path) -> None:

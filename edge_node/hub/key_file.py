@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from edge_node.errors import SettingsError, UsageError
+from edge_node.errors import UsageError
 from edge_node.hub.config import MAX_KEYS, KeyScope, SigningSecret
-from edge_node.hub.files import make_private_dir, write_private
-from edge_node.settings.problems import translate
+from edge_node.hub.files import locked, read_model, write_private
+from edge_node.settings.problems import sentences
 from edge_node.settings.section import Section
 
 MAX_FILE_BYTES = 1 << 20
@@ -58,35 +56,16 @@ class _Content(Section):
 
 def read_keys(path: Path) -> tuple[StoredKey, ...]:
     """The keys in the file; none when there is no file. Raises SettingsError."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-        if len(raw) > MAX_FILE_BYTES:
-            raise SettingsError(f"{path} is too large for a file of keys: name another under [keys]")
-        return _Content.model_validate(json.loads(raw)).keys
-    except FileNotFoundError:
-        return ()
-    except OSError as err:
-        raise SettingsError(f"{path} cannot be read ({err.strerror}): check its owner and permissions") from None
-    except ValidationError as err:
-        problems = translate(err.errors(include_url=False), _Content)
-        raise SettingsError([p.sentence(str(path)).strip() for p in problems]) from None
-    except (ValueError, RecursionError):
-        raise SettingsError(f"{path} is no JSON: restore it, or remove it and make new keys") from None
+    return read_model(path, _Content, MAX_FILE_BYTES, "make new keys").keys
 
 
 @contextmanager
 def changing(path: Path) -> Iterator[list[StoredKey]]:
     """The keys as a list to change; written back at the end. One process at a time. Raises SettingsError."""
-    make_private_dir(path.parent)
-    lock = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.parent):
         keys = list(read_keys(path))
         yield keys
         write_private(path, _text(keys))
-    finally:
-        os.close(lock)
 
 
 def _text(keys: Sequence[StoredKey]) -> bytes:
@@ -108,8 +87,7 @@ def new_key(
     try:
         return StoredKey.model_validate(values)
     except ValidationError as err:
-        problems = translate(err.errors(include_url=False), StoredKey)
-        raise UsageError("\n".join(p.sentence() for p in problems)) from None
+        raise UsageError("\n".join(sentences(err, StoredKey))) from None
 
 
 def add_key(path: Path, key: StoredKey) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_node import durable
 from edge_node.errors import EdgeNodeError, RetryLater, SettingsError
-from edge_node.host.enrolment import CLAIM_FILE, IDENTITY_FILE, claim_hash, device_key, read_json
+from edge_node.host.enrolment import CLAIM_FILE, IDENTITY_FILE, claim_hash, device_key
 from edge_node.provision.card import CA_ON_DEVICE, CardClaim
 from edge_node.provision.disk import Disk
 from edge_node.provision.folder import MANIFEST, parse_toml, read_claim
@@ -76,7 +77,7 @@ class FirstBoot:
             raise EdgeNodeError(f"the card cannot be read ({err.strerror}): write it again, or take another") from err
         if self._now_wall < BUILT_AT:
             log.warning("this device's clock is far behind: enrolling may have to wait until it is set")
-        before = read_json(self._state / TAKEN_FILE)
+        before = durable.read_json(self._state / TAKEN_FILE)
         # A card that cannot be wiped stays as it is: later changes in /etc must not be undone at every start.
         is_new = (card.text or card.claim) and (before is None or before.get("digest") != card.digest)
         try:
@@ -153,7 +154,7 @@ class FirstBoot:
         if claim.ca is not None:
             self._disk.put(self._root / CA_ON_DEVICE[1:], claim.ca.encode(), 0o600, self._owner)
         code = claim.code.get_secret_value()
-        identity = read_json(self._state / IDENTITY_FILE) or {}
+        identity = durable.read_json(self._state / IDENTITY_FILE) or {}
         if identity.get("claim_sha256") == claim_hash(code):
             log.info("this card's claim was used already, by this device")
             return

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from edge_node.errors import SettingsError
 from edge_node.provision.card import CA_ON_DEVICE, Card, Format
 from edge_node.settings import checks
-from edge_node.settings.problems import translate
+from edge_node.settings.problems import sentences
 from edge_node.settings.section import Section
 
 COLUMNS = ("id", "name", "hostname", "channel", "role", "wifi")
@@ -162,8 +162,7 @@ def read_fleet(path: Path) -> Fleet:
     except tomllib.TOMLDecodeError as err:
         raise SettingsError(f"{path} is no valid TOML: {err}: correct it") from None
     except ValidationError as err:
-        problems = translate(err.errors(include_url=False), Fleet)
-        raise SettingsError([p.sentence(str(path)) for p in problems]) from None
+        raise SettingsError(sentences(err, Fleet, str(path))) from None
     literal = [
         f'{key} stands in clear in {path}: write "@env:NAME", "@file:PATH" or "@prompt"'
         for key, value in _secrets_of(fleet)
@@ -289,7 +288,7 @@ def _card(
     try:
         return Card.model_validate(values)
     except ValidationError as err:
-        return [problem.sentence().strip() for problem in translate(err.errors(include_url=False), Card)]
+        return sentences(err, Card)
 
 
 def _settings(

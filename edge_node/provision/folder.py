@@ -17,7 +17,7 @@ from edge_node.provision.card import Card, CardClaim, Format
 from edge_node.provision.disk import Disk
 from edge_node.provision.formats import CLAIM, FOLDER, SETTINGS, cmdline_tokens, render
 from edge_node.settings import from_dict
-from edge_node.settings.problems import translate
+from edge_node.settings.problems import sentences
 from edge_node.settings.section import Section
 
 MANIFEST = f"{FOLDER}/manifest.json"
@@ -169,8 +169,7 @@ def read_claim(path: Path) -> CardClaim:
     try:
         return CardClaim.model_validate(parse_toml(path))
     except ValidationError as err:
-        problems = translate(err.errors(include_url=False), CardClaim)
-        raise SettingsError([p.sentence(str(path)) for p in problems]) from None
+        raise SettingsError(sentences(err, CardClaim, str(path))) from None
 
 
 def write_all(

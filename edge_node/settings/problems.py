@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from edge_node.call.rules import Outputs, parse_rule
@@ -73,6 +73,11 @@ def translate(errors: Iterable[ErrorDetails], model: type[BaseModel]) -> list[Pr
         for problem in _problems(error, model):
             found.setdefault(problem.key, problem)
     return list(found.values())
+
+
+def sentences(err: ValidationError, model: type[BaseModel], origin: str | None = None) -> list[str]:
+    """pydantic's complaint as one sentence per problem."""
+    return [problem.sentence(origin).strip() for problem in translate(err.errors(include_url=False), model)]
 
 
 def _problems(error: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]:
