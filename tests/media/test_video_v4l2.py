@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import mmap
 import os
 import threading
 from pathlib import Path
@@ -17,9 +18,9 @@ from edge_node.aio.clock import SystemClock
 from edge_node.errors import DeviceMissing, EdgeNodeError, SourceLost
 from edge_node.media import h264
 from edge_node.media.v4l2 import videodev2 as v4l2
-from edge_node.media.v4l2.capture import BUFFERS
+from edge_node.media.v4l2.capture import BUFFERS, Layout
 from edge_node.media.v4l2.device import KernelDevice
-from edge_node.media.v4l2.offers import Offer, Wish, nearest, ranked
+from edge_node.media.v4l2.offers import MOST_ENTRIES, Offer, Wish, nearest, offers, ranked
 from edge_node.media.v4l2_source import V4l2Source
 from edge_node.ports import VideoSource
 from tests.support.fake_v4l2 import FakeCamera, Picture, coded_as
@@ -55,11 +56,11 @@ async def filmed(camera: FakeCamera, count: int = 3, **more: Any) -> CollectingS
 
 
 def test_the_wished_size_then_the_rate_then_the_cheaper_format() -> None:
-    offers = [
+    found = [
         Offer("YUYV", 1280, 720, 10), Offer("MJPG", 1280, 720, 30), Offer("UYVY", 1280, 720, None),
         Offer("NV12", 640, 480, 30), Offer("H264", 1920, 1080, 30),
     ]  # fmt: skip
-    assert [offer.fourcc for offer in ranked(offers, WISH)] == ["MJPG", "UYVY", "YUYV", "H264", "NV12"]
+    assert [offer.fourcc for offer in ranked(found, WISH)] == ["MJPG", "UYVY", "YUYV", "H264", "NV12"]
     same = [Offer(fourcc, 1280, 720, 25) for fourcc in ("YUYV", "MJPG", "YU12", "NV12", "H264")]
     assert [offer.fourcc for offer in ranked(same, WISH)] == ["H264", "NV12", "YU12", "MJPG", "YUYV"]
 
@@ -69,6 +70,50 @@ def test_the_smallest_size_that_covers_the_wish_else_the_largest() -> None:
     assert nearest([(640, 480), (3840, 2160), (1920, 1080)], WISH) == (1920, 1080)
     assert nearest([(320, 240), (640, 480), (1280, 480)], WISH) == (1280, 480)
     assert nearest([], WISH) == (1280, 720)
+
+
+class Driver:
+    """As much of a device as is asked for what it offers; its lists never end."""
+
+    def __init__(self, kind: int, interval: v4l2.Fraction) -> None:
+        self._kind = kind
+        self._interval = interval
+        self.asked = 0
+
+    def ioctl(self, request: int, argument: Any) -> None:
+        self.asked += 1
+        argument.type = self._kind
+        if request == v4l2.ENUM_FMT:
+            argument.pixelformat = v4l2.fourcc("YUYV")
+        elif request == v4l2.ENUM_FRAMESIZES:
+            argument.stepwise = v4l2.Stepwise(*SIZE)
+        else:
+            argument.shortest = self._interval
+
+    def map(self, offset: int, length: int) -> mmap.mmap:
+        raise NotImplementedError
+
+    def wait(self, timeout_s: float) -> bool:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("kind", "interval", "size", "fps"),
+    [(v4l2.DISCRETE, (0, 0), SIZE, None), (v4l2.DISCRETE, (1, 15), SIZE, 15), (3, (1, 60), (1280, 720), 60)],
+    ids=["no rate", "a rate", "ranges"],
+)
+def test_lists_that_never_end(kind: int, interval: tuple[int, int], size: tuple[int, int], fps: int | None) -> None:
+    driver = Driver(kind, v4l2.Fraction(*interval))
+    assert offers(driver, WISH) == [Offer("YUYV", *size, fps)]
+    assert driver.asked <= 3 * MOST_ENTRIES
+
+
+def test_a_layout_in_words() -> None:
+    assert str(Layout("NV12", 320, 180, 320, 10.0)) == "NV12 320x180 at 10 a second"
+    assert str(Layout("MJPG", 320, 180, 0, None)) == "MJPG 320x180"
 
 
 async def test_a_camera_that_lists_no_sizes_gets_the_wish() -> None:
@@ -201,6 +246,7 @@ async def test_empty_damaged_and_truncated_pictures_are_passed_over(fourcc: str)
         Picture(whole[1]),
         Picture(whole[2][: len(whole[2]) // 2]),
         Picture(b"\x00" * 40),
+        Picture(b"\xff\xd8 no picture \xff\xd9"),
         Picture(whole[3]),
     ]
     sink = await filmed(one_format(fourcc, script=script), 2)
@@ -249,6 +295,7 @@ async def test_no_buffers_at_all_is_told() -> None:
 
 async def test_a_rate_that_cannot_be_set_does_not_matter() -> None:
     await filmed(FakeCamera(fails={v4l2.S_PARM: errno.ENOTTY}))
+    await filmed(FakeCamera(sets_rate=False))
 
 
 async def test_the_data_node_of_a_camera_is_none() -> None:
@@ -319,6 +366,16 @@ def test_the_requests_are_those_of_the_kernel() -> None:
 async def test_a_device_that_is_not_there_is_missing(tmp_path: Path) -> None:
     with pytest.raises(DeviceMissing):
         await V4l2Source(str(tmp_path / "video0"), *SIZE, 30, SystemClock()).run(CollectingSink())
+
+
+def test_memory_that_a_device_lends_is_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "memory"
+    file.write_bytes(b"old" + bytes(mmap.PAGESIZE - 3))
+    device = KernelDevice(str(file))
+    with device.map(0, mmap.PAGESIZE) as memory:
+        file.write_bytes(b"new" + bytes(mmap.PAGESIZE - 3))
+        assert memory[:3] == b"new"
+    device.close()
 
 
 def test_the_kernel_itself_refuses_what_is_no_camera() -> None:

@@ -48,6 +48,7 @@ class FakeCamera:
     fails: dict[int, int] = field(default_factory=dict)
     caps: int = v4l2.CAP_VIDEO_CAPTURE | v4l2.CAP_STREAMING
     lists_sizes: bool = True
+    sets_rate: bool = True
     range_of_sizes: bool = False
     fails_once: bool = False
     padding: int = 0
@@ -237,7 +238,7 @@ class FakeDevice:
         pix.sizeimage = max(map(len, camera.pictures())) + 100
 
     def _set_rate(self, answer: v4l2.CaptureParameters) -> None:
-        answer.capability = v4l2.CAP_TIMEPERFRAME
+        answer.capability = v4l2.CAP_TIMEPERFRAME if self._camera.sets_rate else 0
         self._camera.fps = answer.timeperframe.denominator
 
     def _request_buffers(self, answer: v4l2.RequestBuffers) -> None:

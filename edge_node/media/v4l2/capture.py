@@ -63,12 +63,10 @@ class Capture:
         if not self._device.wait(timeout_s):
             return None
         newest = self._fetch()
-        if self.layout.fourcc != H264:
-            while (newer := self._fetch()) is not None:
-                if newest is not None:
-                    self.passed_over += 1
-                    self.done(newest)
-                newest = newer
+        while newest is not None and self.layout.fourcc != H264 and (newer := self._fetch()) is not None:
+            self.passed_over += 1
+            self.done(newest)
+            newest = newer
         return newest
 
     def done(self, filled: Filled) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,34 @@ def mapped(pid: int) -> set[str]:
     """The files that lie in its memory, such as libraries."""
     lines = (PROC / str(pid) / "maps").read_text().splitlines()
     return {words[5] for words in (line.split(maxsplit=5) for line in lines) if len(words) == 6}
+
+
+HEAD = re.compile(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \S+\s*(.*)")
+PACKAGE = re.compile(r"/(?:site|dist)-packages/([^/]+)")
+
+
+def by_mapping(smaps: str) -> dict[str, tuple[float, float]]:
+    """Of what /proc/PID/smaps says: owner → (resident, of it anonymous) in MB, the largest first.
+
+    Owners are packages of Python, other libraries, a device's buffers, `[heap]`, `[stack]`; `objects` is what has no
+    name: Python's small objects, C's heaps of threads, large blocks, threads' stacks.
+    """
+    found: dict[str, list[float]] = {}
+    sizes = [0.0, 0.0]
+    for line in smaps.splitlines():
+        if head := HEAD.match(line):
+            sizes = found.setdefault(_owner(head[1]), [0.0, 0.0])
+        elif line.startswith(("Rss:", "Anonymous:")):
+            name, kib, _ = line.split()
+            sizes[name == "Anonymous:"] += int(kib) * 1024 / 1e6
+    ordered = sorted(found.items(), key=lambda item: -item[1][0])
+    return {owner: (round(rss, 2), round(anonymous, 2)) for owner, (rss, anonymous) in ordered if rss}
+
+
+def _owner(path: str) -> str:
+    if package := PACKAGE.search(path):
+        return package[1]
+    return path.rpartition("/")[2] if path and not path.startswith("/dev/") else path or "objects"
 
 
 def written_bytes(pid: int) -> int:
