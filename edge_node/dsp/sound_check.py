@@ -18,10 +18,11 @@ CHIRP_HZ = (300.0, 4000.0)
 """What small speakers can play and telephone ears can hear."""
 CHIRP_LEVEL = 0.25
 GAP_S = 0.7
-"""Longer than the longest delay and the room's ringing."""
+"""Longer than any delay that one can talk with, and the room's ringing."""
 NOISE_S = 5.0
 NOISE_LEVEL = 0.1
-MAX_DELAY_S = 0.6
+MAX_DELAY_S = 2.0
+"""Longer than anybody can talk with: it is to be told, not to be taken for deafness."""
 SURE = 8.0
 """A peak this many times the root mean square of the correlation is the chirp's own."""
 CLIPPED = FULL_SCALE - 64

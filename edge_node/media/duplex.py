@@ -183,7 +183,8 @@ class DuplexAudio:
     ) -> None:
         """`device`: one name for both, or (microphone, speaker); None is the system's. `echo_cancel`: see EchoControl.
 
-        `playback_tap` as for Speaker. Raises ValueError for what cannot be, as two channels, and SettingsError as EchoControl does.
+        `playback_tap` as for Speaker. Raises ValueError for what cannot be, as two channels, and SettingsError
+        as EchoControl does.
         """
         if not mono_io:
             raise ValueError("mono_io must be True: voices are mono here, and so are echo cancellers")

@@ -69,7 +69,7 @@ class Playback:
         self._allowed: frozenset[str] | None = None
         self._meter = Meter()
         self.errors = 0
-        """Blocks of silence played because of a bug in here."""
+        """Blocks of silence played because of a bug in here, and received frames that could not be used."""
 
     @property
     def level_dbfs(self) -> float:
@@ -173,12 +173,20 @@ class Playback:
             while True:
                 frame = await voice.track.recv()
                 if isinstance(frame, av.AudioFrame) and voice in self._voices:
-                    self._heard(voice, frame)
+                    self._take(voice, frame)
         except MediaStreamError:
             log.debug("the sound of %s has ended", voice.key)
         finally:
             self._drained.remove(voice)
             self._voices = tuple(other for other in self._voices if other is not voice)
+
+    def _take(self, voice: _Voice, frame: av.AudioFrame) -> None:
+        try:
+            self._heard(voice, frame)
+        except Exception as err:  # one odd frame must not end the voice, nor what it is drained by
+            if not self.errors:
+                log.error("the sound of %s cannot be used everywhere: %s", voice.key, err, exc_info=err)
+            self.errors += 1
 
     def _heard(self, voice: _Voice, frame: av.AudioFrame) -> None:
         """What is not heard costs nothing; who is heard again begins with what is said then."""
@@ -196,6 +204,8 @@ class Playback:
             voice.rate = frame.sample_rate
             voice.resampler = Resampler(frame.sample_rate, SAMPLE_RATE)
         pts = voice.end_pts if frame.pts is None else frame.pts * SAMPLE_RATE // frame.sample_rate
+        if abs(pts - voice.end_pts) <= 1:  # rates as 44.1 kHz do not fall on whole samples: no hole there
+            pts = voice.end_pts
         if voice.resampler is not None:
             pcm = voice.resampler.push(pcm)
         voice.end_pts = pts + len(pcm)

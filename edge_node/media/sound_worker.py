@@ -13,7 +13,8 @@ block of 16-bit mono samples. Blocks to play are read from stdin. In a duplex st
 the very callback that played block number `count`, or silence when LATE is set. FAILED is followed by a line of JSON.
 
 The callback makes two non-blocking system calls and little else: both pipes are bounded by the kernel, a block that
-finds its pipe full is lost and reported as XRUN by the next record, a missing one is played as silence, LATE.
+finds its pipe full is lost and reported as XRUN by the next record, a missing one is played as silence, LATE. A block
+that a driver cuts short is filled up with silence, an XRUN, too.
 
 A process that was held up for 0.4 s hears 0.4 s late from then on, without any xrun (seen with ALSA's pulse plugin):
 when recorded sound goes on waiting, the stream is started anew, which takes milliseconds, and reported as XRUN, too.
@@ -186,20 +187,21 @@ class Callback:
         try:
             block = os.read(0, size)
         except BlockingIOError:
-            out[:] = self._silence
+            out[:] = bytes(len(out))
             return LATE
         if len(block) < size:
-            out[:] = self._silence
+            out[:] = bytes(len(out))
             raise self._stop
-        out[:] = block
+        out[:] = block[: len(out)].ljust(len(out), b"\0")
         self._played = (self._played + 1) & 0xFFFF
         return 0
 
     def _send(self, flags: int, status: Any, captured: Any) -> None:
-        if self._lost or status.input_overflow or status.output_underflow:
+        sound, size = bytes(captured), 0 if self._direction == "output" else len(self._silence)
+        if self._lost or len(sound) != size or status.input_overflow or status.output_underflow:
             flags |= XRUN
         try:
-            os.write(1, HEADER.pack(flags, self._played) + bytes(captured))
+            os.write(1, HEADER.pack(flags, self._played) + sound[:size].ljust(size, b"\0"))
             self._lost = False
         except BlockingIOError:
             self._lost = True

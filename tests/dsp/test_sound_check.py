@@ -53,6 +53,13 @@ def test_clipping() -> None:
     assert heard.delay_ms == pytest.approx(10.0, abs=0.1)
 
 
+@pytest.mark.parametrize("delay_ms", [650, 700, 1000, 1500, 1900])
+def test_a_delay_that_nobody_can_talk_with_is_found_all_the_same(delay_ms: int) -> None:
+    heard = examine(noisy(delayed(delay_ms * 48))[: 12_345 + len(SOUND)], PLAYED[: 12_345 + len(SOUND)])
+    assert heard.delay_ms == pytest.approx(delay_ms, abs=0.05)
+    assert heard.drift_ppm is None or abs(heard.drift_ppm) < 1.0, "the second chirp comes after the end"
+
+
 def test_through_a_room() -> None:
     heard = examine(noisy(Room(60.0).echo(PLAYED.astype(np.float64))), PLAYED)
     assert heard.delay_ms == pytest.approx(60.0, abs=20.0), "the loudest of its reflections counts"

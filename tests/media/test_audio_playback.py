@@ -155,6 +155,56 @@ async def test_telephone_codecs_are_resampled() -> None:
         assert strongest_hz(heard(playback, 30)) == pytest.approx(700, abs=5)
 
 
+async def test_rates_that_do_not_fall_on_whole_samples_leave_no_holes() -> None:
+    a = FakeTrack()
+    async with playback_of(("a", a)) as playback:
+        pts, sound = 0, Tone(700, 0.3, 44_100)
+        for _ in range(150):
+            frame = av.AudioFrame.from_ndarray(sound.block(1024).reshape(1, -1), format="s16", layout="mono")
+            frame.sample_rate, frame.time_base, frame.pts = 44_100, Fraction(1, 44_100), pts
+            pts += 1024
+            a._queue.put_nowait(frame)
+            if pts > 3 * 1024:
+                await eventually(lambda: not a.waiting)
+                playback.pull(1024 * 48_000 // 44_100)
+        ((_, stats),) = playback.stats()
+        assert (stats.gaps, stats.concealed, stats.received) == (0, 0, 150)
+
+
+async def test_a_frame_that_cannot_be_used_does_not_end_the_voice(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    a = FakeTrack()
+    async with playback_of(("a", a)) as playback:
+        with monkeypatch.context() as broken:
+            broken.setattr("edge_node.media.playback._samples", lambda frame: 1 / 0)
+            a.feed(3)
+            await eventually(lambda: playback.errors == 3)
+        a.feed(10)
+        await eventually(lambda: not a.waiting)
+        assert dbfs(heard(playback, 10)) > -30
+    assert [record.getMessage() for record in caplog.records] == [
+        "the sound of a cannot be used everywhere: division by zero"
+    ]
+
+
+async def test_two_hundred_talkers_leave_nothing_behind() -> None:
+    """Eight at a time, who come, talk and leave; all eight are back each time."""
+    async with playback_of() as playback:
+        before = len(asyncio.all_tasks())
+        for _ in range(25):
+            tracks = [FakeTrack() for _ in range(8)]
+            for key, track in enumerate(tracks):
+                playback.add(str(key), track)
+                track.feed(10)
+            await eventually(lambda: not any(track.waiting for track in tracks))  # noqa: B023
+            assert dbfs(heard(playback, 4)) > -40
+            for track in tracks:
+                track.end()
+            await eventually(lambda: not playback.stats())
+        assert (len(asyncio.all_tasks()), playback._drained, playback._voices) == (before, [], ())
+
+
 async def test_a_bug_is_counted_and_heard_as_silence() -> None:
     a = FakeTrack()
     async with playback_of(("a", a)) as playback:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ import pytest
 from edge_node.dsp.pcm import Pcm
 from edge_node.dsp.tone import Tone
 from edge_node.errors import DeviceLost, DeviceMissing
-from edge_node.media import soundcard
+from edge_node.media import sound_worker, soundcard
 from edge_node.media.microphone import CardMicrophone
-from edge_node.media.sound_worker import Callback, run
+from edge_node.media.sound_worker import HEADER, Callback, run
 from edge_node.media.speaker import CardSpeaker
 from edge_node.ports import BLOCK_FRAMES
 from tests.support.pulse import pulse_lab
@@ -144,6 +145,22 @@ def test_a_stream_that_lags_is_started_anew_until_it_stops() -> None:
     stream = Stream(callback, lags=2)
     run(stream, callback)
     assert stream.done == ["start", "abort", "start", "abort", "start"]
+
+
+@pytest.mark.parametrize("frames", [1, 3, 5])
+def test_a_block_that_a_driver_cuts_short_stays_a_block(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are four frames here."""
+    written: list[bytes] = []
+    told = SimpleNamespace(read=lambda fd, size: b"12345678"[:size], write=lambda fd, data: written.append(data))
+    monkeypatch.setattr(sound_worker, "os", told)
+    play = Callback("duplex", 0.02).bound(8, RuntimeError)
+    out = bytearray(2 * frames)
+    well = SimpleNamespace(input_overflow=False, output_underflow=False)
+    play(b"abcdefghij"[: 2 * frames], out, frames, SimpleNamespace(currentTime=1.0, inputBufferAdcTime=1.0), well)
+    assert bytes(out) == b"12345678"[: 2 * frames].ljust(2 * frames, b"\0")
+    header, sound = written[0][: HEADER.size], written[0][HEADER.size :]
+    assert HEADER.unpack(header) == (sound_worker.XRUN, 1)
+    assert sound == b"abcdefghij"[: 2 * frames][:8].ljust(8, b"\0")
 
 
 @pytest.mark.pulse

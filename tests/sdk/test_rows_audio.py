@@ -138,7 +138,7 @@ async def test_row_150_whatever_ends_a_device_it_is_found_again_and_said_once(
 
 
 @pytest.mark.parametrize("wrong", [{"sample_rate": 0}, {"sample_rate": -8000}, {"chunk_ms": 0}, {"queue_maxsize": 0}])
-def test_row_150_152_what_cannot_be_is_refused(wrong: dict[str, int]) -> None:
+def test_row_150_152_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     for make in (Microphone, DuplexAudio):
         with pytest.raises(ValueError, match="not"):
             make(**wrong)

@@ -381,6 +381,58 @@ async def test_row_146_sinks_of_every_kind_get_what_is_played_when_it_is(make: A
 
 
 @TEE
+async def test_row_146_a_callable_may_give_back_what_is_to_be_awaited(make: Any) -> None:
+    heard: list[bytes] = []
+    loop = asyncio.get_running_loop()
+
+    async def send(data: bytes) -> None:
+        assert asyncio.get_running_loop() is loop
+        heard.append(data)
+
+    track = make(None, [lambda data: send(data)])
+    await track.add_new_bytes(speech(1, 2))
+    assert await played(track, 2) == [1, 1]
+    await eventually(lambda: heard == [speech(1)] * 2)
+    assert track.sink_errors == 0
+    await track.cleanup()
+
+
+@TEE
+async def test_row_147_a_sink_that_never_answers_is_let_go_of(make: Any) -> None:
+    asked = asyncio.Event()
+    ended: list[str] = []
+
+    async def hangs(data: bytes) -> None:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("let go")
+
+    track = make(None, [lambda data: hangs(data)])
+    await track.add_new_bytes(speech(1, 1))
+    assert await played(track, 1) == [1]
+    await asked.wait()
+    await track.cleanup()
+    await eventually(lambda: ended and not any(t.name == "voice-sink" for t in threading.enumerate()))
+
+
+@TEE
+async def test_row_147_a_sink_whose_own_work_was_cancelled_gets_the_next_chunk(make: Any) -> None:
+    heard: list[bytes] = []
+
+    async def waits_for_something_cancelled(data: bytes) -> None:
+        heard.append(data)
+        raise asyncio.CancelledError
+
+    track = make(None, [waits_for_something_cancelled])
+    await track.add_new_bytes(speech(1, 2))
+    assert await played(track, 2) == [1, 1]
+    await eventually(lambda: len(heard) == track.sink_errors == 2)
+    await track.cleanup()
+
+
+@TEE
 async def test_row_147_failing_slow_and_hanging_sinks_hold_nobody_up(
     make: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import inspect
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,8 @@ MAX_CHUNKS = 50
 class SinkFeed:
     """Hands chunks to one sink at the sink's own pace: an async one in a task, a plain callable in a thread.
 
-    A sink that raises is told once and goes on; one that hangs loses chunks, counted in `dropped`.
+    A sink that raises is told once and goes on; one that hangs loses chunks, counted in `dropped`. What a plain
+    callable gives back to be awaited is awaited on the event loop.
     """
 
     def __init__(self, sink: Any) -> None:
@@ -36,6 +38,8 @@ class SinkFeed:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._thread: threading.Thread | None = None
+        self._awaited: concurrent.futures.Future[Any] | None = None
+        """What the plain callable gave back; its thread waits for it."""
         self._ended = False
         self.dropped = 0
         """Chunks that the sink was too slow for."""
@@ -60,20 +64,24 @@ class SinkFeed:
             self._ended = True
             self._chunks.clear()
             self._there.notify()
+            awaited = self._awaited
+        if awaited is not None:
+            awaited.cancel()
         if self._task is not None:
             self._task.cancel()
 
     def _start(self) -> None:
         if not self._is_async:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._in_thread, name="voice-sink", daemon=True)
+                loop = asyncio.get_running_loop()
+                self._thread = threading.Thread(target=self._in_thread, args=(loop,), name="voice-sink", daemon=True)
                 self._thread.start()
             return
         self._wake.set()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._in_task(), name="voice-sink")
 
-    def _in_thread(self) -> None:
+    def _in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
             with self._there:
                 while not self._chunks and not self._ended:
@@ -82,9 +90,22 @@ class SinkFeed:
                     return
                 chunk = self._chunks.popleft()
             try:
-                self._handle(chunk)
+                result = self._handle(chunk)
+                if inspect.isawaitable(result):  # lambda chunk: avatar.send(chunk)
+                    self._wait_for(result, loop)
             except Exception as err:
-                self._failed(err)
+                if not self._ended:
+                    self._failed(err)
+
+    def _wait_for(self, result: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
+        async def awaited() -> None:
+            await result
+
+        with self._there:
+            if self._ended:
+                return
+            self._awaited = asyncio.run_coroutine_threadsafe(awaited(), loop)
+        self._awaited.result()
 
     async def _in_task(self) -> None:
         while True:
@@ -94,10 +115,15 @@ class SinkFeed:
             chunk = self._chunks.popleft()
             try:
                 await self._handle(chunk)
+            except asyncio.CancelledError as err:  # ours, or that of something the sink waits for?
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                self._failed(err)
             except Exception as err:
                 self._failed(err)
 
-    def _failed(self, err: Exception) -> None:
+    def _failed(self, err: BaseException) -> None:
         self.errors += 1
         if self.errors == 1:
             log.warning("%r failed on sound it was given: %r; it gets the next all the same", self._handle, err)
