@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, Route
 
 from tests.support.browser import NO_MICROPHONE, PHONE, Console, chromium, console
-from tests.support.simulation import Simulation, simulate
+from tests.support.simulation import Simulation
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.chromium, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -20,18 +18,6 @@ pytestmark = [pytest.mark.chromium, pytest.mark.slow, pytest.mark.asyncio(loop_s
 OPENINGS = 5
 OPENING_S = 3.0
 """Issue 2: video moves within 3 s of opening the page."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def simulation() -> AsyncIterator[Simulation]:
-    async with simulate() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as opened:
-        yield opened
 
 
 async def until_calm(page: Console, *, alone: bool = True) -> None:

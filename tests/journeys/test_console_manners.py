@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser
 
-from tests.support.browser import DESKTOP, PHONE, Console, chromium, console
-from tests.support.simulation import Simulation, simulate
+from tests.support.browser import DESKTOP, PHONE, Console, console
+from tests.support.simulation import Simulation
 
 pytestmark = [pytest.mark.chromium, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -18,18 +16,6 @@ MIN_TARGET_PX = 44
 """WCAG 2.2, target size (enhanced)."""
 
 AUDIT = (Path(__file__).parent / "console_units" / "audit.js").read_text()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def simulation() -> AsyncIterator[Simulation]:
-    async with simulate() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as opened:
-        yield opened
 
 
 async def faults(page: Console) -> dict[str, list[str]]:

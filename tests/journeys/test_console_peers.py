@@ -10,7 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from edge_node.hub.server import Hub
-from tests.support.browser import chromium, console
+from tests.support.browser import console
 from tests.support.hub_client import running_hub
 from tests.support.quiet_node import quiet_node
 from tests.support.waiting import eventually
@@ -24,12 +24,6 @@ RING = {"type": "call.ring", "call": "c1", "node": "front-door", "name": "Front 
 async def hub() -> AsyncIterator[Hub]:
     async with running_hub() as running:
         yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as opened:
-        yield opened
 
 
 async def test_media_that_is_not_offered_is_asked_for(hub: Hub, browser: Browser) -> None:

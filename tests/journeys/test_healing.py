@@ -9,13 +9,11 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tests.support.process import rss_mb
-from tests.support.pulse import pulse_lab
 from tests.support.site import Site
 
 ROUNDS = int(os.environ.get("EDGE_NODE_ROUNDS", "2"))
@@ -26,16 +24,6 @@ GROWTH_MB = 15.0
 """What 20 rounds may add after the first two: less than a leaked peer connection each."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.pulse, pytest.mark.timeout(120 + 300 * ROUNDS)]
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    with pulse_lab() as lab:
-        site = Site(tmp_path, lab)
-        try:
-            yield site
-        finally:
-            await site.stop()
 
 
 class Faults:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.support.process import Event, edge_node, run_once
-from tests.support.pulse import RATE, PulseLab, pulse_lab
+from tests.support.pulse import RATE, PulseLab
 from tests.support.site import CHANNEL, KEY, TELEMETRY, Site, is_data
 from tests.support.waiting import eventually
 
@@ -22,16 +20,6 @@ VOICE_HZ = 880.0
 SECONDS = 10
 MIN_FPS = 15.0
 """Of 30, seen by a viewer that decodes in Python on the same machine; how fast it is says tests/bench."""
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    with pulse_lab() as lab:
-        site = Site(tmp_path, lab)
-        try:
-            yield site
-        finally:
-            await site.stop()
 
 
 def tone(hz: float, seconds: float) -> np.ndarray[tuple[int], np.dtype[np.int16]]:

@@ -12,7 +12,7 @@ from edge_node.call.policy import DoorPolicy
 from edge_node.errors import DeviceMissing, NotConnectedError
 from edge_node.node.intercom import MESSAGES_AT_MOST, OUTBOX_SIZE, Intercom
 from tests.support.clock import ManualClock
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, settle
 
 Sent = tuple[str | None, Mapping[str, Any]]
 
@@ -93,11 +93,6 @@ class Rig:
 
     def say(self, peer_id: str, **data: Any) -> None:
         self.intercom.data(peer_id, data, direct=True)
-
-
-async def settle() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def test_press_ring_answer_talk_hang_up() -> None:

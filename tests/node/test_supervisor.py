@@ -16,6 +16,7 @@ from edge_node.node.supervisor import (
     Supervisor,
 )
 from tests.support.clock import ManualClock
+from tests.support.waiting import settle
 
 
 class Pauses:
@@ -31,11 +32,6 @@ class Pauses:
 
     def over(self) -> None:
         self._go.release()
-
-
-async def settle() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def test_a_failing_part_is_degraded_and_tried_again_with_growing_pauses() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_node.provision.card import Card
+from edge_node.provision.disk import Disk
+from edge_node.provision.folder import write_folder
 
 CANARY = "canary-in-the-mine"
 CODE = "claim-0123456789ab.canary-claim-AAAAAAAAAAAAAAAA"
@@ -70,3 +72,10 @@ def boot_partition(path: Path, *, cloud_init: bool = True) -> Path:
         (path / "user-data").write_text("#cloud-config\n# hostname: mypi\n")
         (path / "meta-data").write_text("instance_id: rpios-image\n")
     return path
+
+
+def folder(tmp_path: Path, **more: object) -> Path:
+    """A card's folder, as `provision batch` writes it."""
+    made = card(**more)
+    write_folder(made, tmp_path / made.id, Disk())
+    return tmp_path / made.id

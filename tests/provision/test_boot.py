@@ -10,14 +10,8 @@ from edge_node.errors import EdgeNodeError, UsageError
 from edge_node.provision import boot as room
 from edge_node.provision.boot import apply, one_line, plan
 from edge_node.provision.disk import Disk
-from edge_node.provision.folder import verify, write_folder
-from tests.provision.cards import boot_partition, card
-
-
-def folder(tmp_path: Path, **more: object) -> Path:
-    made = card(**more)
-    write_folder(made, tmp_path / made.id, Disk())
-    return tmp_path / made.id
+from edge_node.provision.folder import verify
+from tests.provision.cards import boot_partition, folder
 
 
 def put(place: Path, boot: Path, *added: Path, force: bool = False) -> None:

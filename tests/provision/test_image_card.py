@@ -16,22 +16,15 @@ from edge_node.provision import image_card, image_disk
 from edge_node.provision.boot import BACKUP
 from edge_node.provision.disk import Disk
 from edge_node.provision.firstboot import ETC, STATE, FirstBoot
-from edge_node.provision.folder import write_folder
 from edge_node.provision.image_card import boot_partition, read_back, write
 from edge_node.provision.image_disk import MIB, SECTOR, Fat
 from tests.provision.cards import boot_partition as fresh_boot
-from tests.provision.cards import card
+from tests.provision.cards import folder
 
 pytestmark = pytest.mark.skipif(shutil.which("mformat") is None, reason="needs apt-get install mtools")
 
 BOOT_MIB = 6
 OWN_LINE = "console=tty0 root=LABEL=edge-node rw rootwait\n"
-
-
-def folder(tmp_path: Path, **more: object) -> Path:
-    made = card(**more)
-    write_folder(made, tmp_path / made.id, Disk())
-    return tmp_path / made.id
 
 
 def table(*parts: tuple[int, int, int]) -> bytes:

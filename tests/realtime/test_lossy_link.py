@@ -22,12 +22,11 @@ from edge_node.encode_plan.plan import Plan
 from edge_node.media.luma_stamp import Stamp, read_stamp
 from edge_node.media.pattern import PatternPainter
 from edge_node.media.video_publication import VideoPublication
-from edge_node.realtime.peer import MeteredPeer
 from edge_node.realtime.received import ReceivedTrack
 from edge_node.realtime.streams import MediaStream
 from tests.support.hub_client import running_hub
 from tests.support.link import Link, running_link
-from tests.support.peers import Tone, Watcher, peer_of
+from tests.support.peers import Tone, Watcher, close, peer_of
 from tests.support.video_sink import StubSource
 from tests.support.waiting import eventually
 
@@ -154,11 +153,6 @@ async def call(source: Any, link: Link) -> AsyncIterator[Watcher]:
         yield watcher
     finally:
         await close(receiver, sender)
-
-
-async def close(*peers: MeteredPeer) -> None:
-    for peer in peers:
-        await peer.close()
 
 
 async def test_losses_are_repaired_and_nothing_broken_is_shown() -> None:

@@ -16,7 +16,7 @@ from edge_node.realtime.events import ConnectionReset, NegotiationError, StateCh
 from edge_node.realtime.peer import MeteredPeer
 from edge_node.realtime.streams import MediaStream
 from tests.support.hub_client import running_hub
-from tests.support.peers import CodedVideo, Tone, Watcher, hears, peer_of
+from tests.support.peers import CodedVideo, Tone, Watcher, close, hears, peer_of
 from tests.support.waiting import eventually
 
 ORDERS = [("zz", "aa"), ("aa", "zz")]
@@ -28,11 +28,6 @@ async def pair(hub: Any, a_id: str = "aa", b_id: str = "zz", **options: Any) -> 
     await b.join("room")
     await eventually(lambda: a.remote_peers and b.remote_peers)
     return a, b
-
-
-async def close(*peers: MeteredPeer) -> None:
-    for peer in peers:
-        await peer.close()
 
 
 @pytest.mark.parametrize(("sender_id", "receiver_id"), ORDERS)

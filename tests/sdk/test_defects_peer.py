@@ -34,7 +34,7 @@ from edge_node.realtime.streams import MediaStream
 from tests.support.fake_server import FakeServer
 from tests.support.hub_client import running_hub
 from tests.support.members import Diary, is_in, joined, presence, with_company
-from tests.support.peers import ORDERS, Gaps, Tone, Watcher, hears, peer_of
+from tests.support.peers import ORDERS, Gaps, Tone, Watcher, close, hears, peer_of
 from tests.support.virtual_time import in_virtual_time
 from tests.support.waiting import eventually
 from tests.support.wires import Network
@@ -51,11 +51,6 @@ async def call(hub: Hub, sender_id: str, receiver_id: str, **options: Any) -> tu
     await receiver.join("room")
     await hears(await watcher.track("audio"), 440)
     return sender, receiver, watcher
-
-
-async def close(*peers: MeteredPeer) -> None:
-    for peer in peers:
-        await peer.close()
 
 
 # D2: drops

@@ -14,7 +14,7 @@ from edge_node.realtime.peer import MeteredPeer
 from edge_node.realtime.relay import QUEUE_CODED
 from edge_node.realtime.streams import MediaStream
 from tests.support.hub_client import running_hub
-from tests.support.peers import ORDERS, CodedVideo, Tone, Watcher, hears, peer_of
+from tests.support.peers import ORDERS, CodedVideo, Tone, Watcher, close, hears, peer_of
 from tests.support.waiting import eventually
 
 
@@ -26,11 +26,6 @@ async def pair(hub: Hub, sender_id: str, receiver_id: str) -> tuple[MeteredPeer,
     await receiver.join("room")
     await eventually(lambda: sender.remote_peers and receiver.remote_peers)
     return sender, receiver, watcher
-
-
-async def close(*peers: MeteredPeer) -> None:
-    for peer in peers:
-        await peer.close()
 
 
 @pytest.mark.parametrize(("sender_id", "receiver_id"), ORDERS)

@@ -44,6 +44,12 @@ def peer_of(hub: HasUrl, peer_id: str, **options: Any) -> MeteredPeer:
     return MeteredPeer(token_provider=lambda: token(peer_id), url=hub.url, **options)
 
 
+async def close(*peers: MeteredPeer) -> None:
+    """Closes them one after the other."""
+    for peer in peers:
+        await peer.close()
+
+
 class Watcher:
     """Keeps what a peer hears of its remotes, from the moment they join."""
 

@@ -14,3 +14,9 @@ async def eventually(predicate: Callable[[], object], timeout_s: float = 30.0, e
                 await asyncio.sleep(every_s)
     except TimeoutError:
         raise AssertionError(f"it did not happen within {timeout_s:g} s") from None
+
+
+async def settle() -> None:
+    """Lets every task that can go on do so: for what involves no socket and no thread."""
+    for _ in range(20):
+        await asyncio.sleep(0)
