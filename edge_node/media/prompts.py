@@ -26,6 +26,8 @@ SPEAK_S = 10.0
 LOUDEST = 0.5
 """Peak of a spoken sentence: the loudness of the built-in sounds."""
 SPEAKER = "espeak-ng"
+UNPLAYABLE = (OSError, ValueError, LookupError, av.FFmpegError)
+"""No such file; broken or empty; without sound, or of a kind unknown here; whatever else FFmpeg finds."""
 
 
 class Prompts:
@@ -66,7 +68,7 @@ class Prompts:
     def _read(self, path: str) -> Pcm:
         try:
             return decoded(path)
-        except (OSError, ValueError, IndexError) as err:  # av's errors are OSError or ValueError, too
+        except UNPLAYABLE as err:
             return self._instead(f"cannot play {path} ({err}): give a sound file, WAV for one")
 
     def _say(self, sentence: str) -> Pcm:
@@ -82,7 +84,7 @@ class Prompts:
         except subprocess.CalledProcessError as err:
             why = err.stderr.decode(errors="replace").strip() or f"status {err.returncode}"
             return self._instead(f'{self._program} cannot speak "{self._language}" ({why}): set audio.prompts.language')
-        except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as err:
+        except (*UNPLAYABLE, subprocess.TimeoutExpired) as err:
             return self._instead(f"{self._program} failed ({err}): install it anew")
         loud = peak(spoken)
         self._spoken[sentence] = saturate(spoken * (LOUDEST / loud)) if loud else spoken
@@ -96,7 +98,7 @@ class Prompts:
 
 
 def decoded(source: str | BinaryIO) -> Pcm:
-    """The first sound track of a file: mono, 48 kHz, at most MAX_S seconds. Raises OSError, ValueError, IndexError."""
+    """The first sound track of a file: mono, 48 kHz, at most MAX_S seconds. Raises one of UNPLAYABLE."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
     pieces, frames = [], 0
     with av.open(source, "r") as container:

@@ -6,6 +6,7 @@ import logging
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -55,6 +56,57 @@ def test_what_cannot_be_played_is_a_chime_and_said_once(tmp_path: Path, caplog: 
     texts = [record.getMessage() for record in caplog.records]
     assert len(texts) == 3
     assert "apt-get install no-such-program" in texts[2]
+
+
+def encoded(path: Path, codec: str, rate: int, layout: str, sample_format: str) -> Path:
+    """A second of 500 Hz as some program or other writes it."""
+    resampler = av.AudioResampler(format=sample_format, layout=layout, rate=rate, frame_size=1152)
+    frame = av.AudioFrame.from_ndarray(Tone(500, 0.3, rate).block(rate).reshape(1, -1), format="s16", layout="mono")
+    frame.sample_rate = rate
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        assert isinstance(stream, av.AudioStream)
+        stream.layout = layout
+        for piece in (*resampler.resample(frame), *resampler.resample(None)):
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "layout", "sample_format"),
+    [
+        ("8-bit.wav", "pcm_u8", 8_000, "mono", "u8"),
+        ("cd.wav", "pcm_s16le", 44_100, "stereo", "s16"),
+        ("studio.wav", "pcm_s24le", 96_000, "5.1", "s32"),
+        ("telephone.wav", "pcm_alaw", 8_000, "mono", "s16"),
+        ("music.mp3", "libmp3lame", 44_100, "stereo", "s16p"),
+    ],
+)
+def test_files_of_every_usual_kind_sound_the_same(
+    tmp_path: Path, name: str, codec: str, rate: int, layout: str, sample_format: str
+) -> None:
+    prompts = Prompts({"a": f"file:{encoded(tmp_path / name, codec, rate, layout, sample_format)}"})
+    prompts.load()
+    assert len(prompts.get("a")) == pytest.approx(RATE, abs=0.1 * RATE)
+    assert strongest_hz(prompts.get("a")) == pytest.approx(500, abs=3)
+
+
+def test_one_file_of_an_unknown_kind_leaves_the_others_to_be_heard(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tone_file(tmp_path / "a.wav")
+    header = bytearray(path.read_bytes())
+    header[20:22] = b"\x34\x12"  # a WAV says here how its sound is coded
+    strange = tmp_path / "strange.wav"
+    strange.write_bytes(header)
+    empty = tone_file(tmp_path / "empty.wav", 0.0)
+    prompts = Prompts({"a": f"file:{strange}", "b": f"file:{empty}", "c": f"file:{path}"})
+    with caplog.at_level(logging.WARNING):
+        prompts.load()
+    assert np.array_equal(prompts.get("a"), chime()) and np.array_equal(prompts.get("b"), chime())
+    assert strongest_hz(prompts.get("c")) == pytest.approx(500, abs=3)
+    assert [str(path) in caplog.text for path in (strange, empty)] == [True, True]
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
