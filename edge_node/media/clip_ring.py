@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+GAP_S = 5.0
+"""So long without a picture, or pre_s if that is longer, and what was before is another story."""
 JUMP_S = 1.0
 """A stream whose time runs away from the clock by more than this has begun anew."""
 
@@ -34,7 +36,7 @@ class MediaTime:
 
 
 class ClipRing:
-    """At most `max_bytes`, at least the last `pre_s` seconds if a keyframe came before them.
+    """At most `max_bytes`, at least the last `pre_s` seconds if a keyframe came before them and no gap.
 
     Overflow rule: the oldest group of pictures goes, with its sound; a group that is too large alone goes as a whole,
     and the ring waits for the next keyframe. `overflows` counts both.
@@ -58,7 +60,9 @@ class ClipRing:
         return next((piece.at_s for piece in reversed(self._pictures) if piece.keyframe), None)
 
     def put(self, piece: Piece) -> None:
-        """Takes a piece; sound and pictures before the first keyframe are of no use."""
+        """Takes a piece; sound and pictures before the first keyframe are of no use, nor what was before a long gap."""
+        if not piece.sound and self._is_old(piece.at_s):
+            self.clear()
         if not self._pictures and (piece.sound or not piece.keyframe):
             return
         (self._sound if piece.sound else self._pictures).append(piece)
@@ -75,13 +79,16 @@ class ClipRing:
         self._sound.clear()
         self._bytes = 0
 
-    def pieces(self) -> list[Piece]:
-        """Everything, a keyframe first, in the order of time."""
-        if not self._pictures:
+    def pieces(self, now: float) -> list[Piece]:
+        """Everything, a keyframe first, in the order of time; nothing when the camera has been away since."""
+        if not self._pictures or self._is_old(now):
             return []
         begin = self._pictures[0].at_s
         rest = [*list(self._pictures)[1:], *(piece for piece in self._sound if piece.at_s >= begin)]
         return [self._pictures[0], *sorted(rest, key=lambda piece: piece.at_s)]
+
+    def _is_old(self, now: float) -> bool:
+        return bool(self._pictures) and now - self._pictures[-1].at_s > max(GAP_S, self._pre_s)
 
     def _trim(self, wanted_from_s: float) -> None:
         """Drops groups while the next one begins early enough."""

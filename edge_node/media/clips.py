@@ -129,7 +129,7 @@ class ClipRecorder:
             if self._recording is not None:
                 self._recording.ends_s = now + self._post_s
                 return
-            pieces = self._ring.pieces()
+            pieces = self._ring.pieces(now)
             size = sum(len(piece.data) for piece in pieces)
             self._recording = _Recording(reason, self._clock.wall(), now + self._post_s, pieces, size)
 

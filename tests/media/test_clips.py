@@ -242,6 +242,17 @@ async def test_without_a_directory_or_a_picture_it_says_so(tmp_path: Path) -> No
         await eventually(lambda: told.words and "no picture" in told.words[-1])
 
 
+async def test_a_press_while_the_camera_is_away_keeps_nothing_old(tmp_path: Path) -> None:
+    shelf = ClipShelf(tmp_path, 10_000_000)
+    async with recorder(shelf) as (one, _, told):
+        hour_ago = SystemClock().monotonic() - 3600
+        for index in range(30):
+            one.unit(replace(UNITS[index], timestamp=index * 3000, captured_at=hour_ago + index / 30))
+        one.press("ring")
+        await eventually(lambda: told.words and "no picture" in told.words[-1])
+    assert shelf.clips() == []
+
+
 async def test_privacy_forgets_and_ends(tmp_path: Path) -> None:
     shelf = ClipShelf(tmp_path, 10_000_000)
     async with recorder(shelf, post_s=300.0) as (one, _, _told):
