@@ -285,7 +285,3 @@ class Watchdog(Protocol):
     def reloading(self) -> None: ...
 
     def stopping(self) -> None: ...
-
-
-PeerStats = Sequence[Mapping[str, Any]]
-"""The `peers` list of the telemetry sample: id, rtt_ms, loss_percent, jitter_ms, kbps."""

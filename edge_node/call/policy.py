@@ -21,18 +21,6 @@ MAX_ROLES = 8
 _UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
-def action_problem(action: str, doors: Collection[str]) -> str | None:
-    """Why a button cannot have this action, or None."""
-    if action in ACTIONS:
-        return None
-    verb, _, door = action.partition(":")
-    if verb != "open" or not door:
-        return f"action {action!r} is unknown: use {', '.join(ACTIONS)} or open:DOOR"
-    if door not in doors:
-        return f"action {action!r} names no relay: add a [[gpio.relay]] named {door!r}"
-    return None
-
-
 def roles_of(metadata: Mapping[str, Any] | None) -> frozenset[str]:
     """The roles in a peer's server-stamped metadata: `role` (text) or `roles` (list of texts)."""
     found = (metadata or {}).get("roles", (metadata or {}).get("role"))

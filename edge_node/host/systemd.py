@@ -56,10 +56,6 @@ class SystemdWatchdog:
         """The orderly end begins."""
         self._send("STOPPING=1")
 
-    def extend_timeout(self, seconds: float) -> None:
-        """Asks for this much more time to start or to stop."""
-        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
-
     def close(self) -> None:
         """Later calls do nothing."""
         if self._socket is not None:

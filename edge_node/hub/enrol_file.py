@@ -27,7 +27,6 @@ MAX_CLAIMS = 5000
 MAX_DEVICES = 5000
 FORGET_AFTER_S = 90 * 86_400
 """A claim that nobody can use any more is kept this long, so that its second use can be told from a wrong one."""
-MAX_HOURS = 24 * 365
 
 
 class Claim(KeyScope):

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from edge_node.ports import AudioSink, AudioSource
 
 _VIDEO_FIELDS = tuple(field.name for field in fields(Video))
-SILENT_DBFS = -120.0
 PRIVATE = "private"
 
 

@@ -12,7 +12,7 @@ from typing import Any, assert_never
 
 from edge_node.aio.emitter import Emitter
 from edge_node.aio.tasks import TaskGroup
-from edge_node.errors import NotConnectedError, SignallingError
+from edge_node.errors import SignallingError
 from edge_node.ports import Connect as ConnectFn
 from edge_node.protocol import session_events as s
 from edge_node.protocol.frames import (
@@ -196,11 +196,6 @@ class SignallingClient(Emitter):
             self._answers.pop(rid, None)
             raise
         return future
-
-    def require_connected(self) -> None:
-        """Raises NotConnectedError unless connected."""
-        if self.state != "connected":
-            raise NotConnectedError(f"not connected (state {self.state}): connect() first")
 
     # The session's shell
 

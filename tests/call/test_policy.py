@@ -8,7 +8,7 @@ import pytest
 
 from edge_node.call.bucket import Rate
 from edge_node.call.messages import DoorOpen
-from edge_node.call.policy import DoorKeeper, DoorPolicy, action_problem, is_anonymous, is_target, roles_of
+from edge_node.call.policy import DoorKeeper, DoorPolicy, is_anonymous, is_target, roles_of
 
 UUID = "3f2b8c1e-9d47-4a55-8b0e-1c2d3e4f5a6b"
 POLICY = DoorPolicy(doors=["door"], allow=["resident-*", "admin"])
@@ -121,13 +121,3 @@ def test_targets() -> None:
     assert is_target("resident-*", "resident-anna", [])
     assert is_target("a[b", "a[b", [])
     assert not is_target("anna", "bob", ["resident"])
-
-
-def test_actions() -> None:
-    for action in ("call", "answer", "hangup", "toggle", "mute", "open:door"):
-        assert action_problem(action, ["door"]) is None
-    assert action_problem("open:gate", ["door"]) == (
-        "action 'open:gate' names no relay: add a [[gpio.relay]] named 'gate'"
-    )
-    for action in ("ring", "open", "open:", "call:x"):
-        assert "is unknown: use call, answer, hangup, toggle, mute or open:DOOR" in str(action_problem(action, ["x"]))

@@ -25,17 +25,16 @@ def test_everything_is_told_over_both_kinds_of_address(tmp_path: Path, abstract:
         port.alive()
         port.reloading()
         port.stopping()
-        watchdog.extend_timeout(1.5)
         watchdog.close()
         told = manager.poll()
         assert told[:3] == ["READY=1", "STATUS=in a call with anna", "WATCHDOG=1"]
         reloading, monotonic = told[3].split("\n")
         assert reloading == "RELOADING=1"
         assert int(monotonic.removeprefix("MONOTONIC_USEC=")) > 0
-        assert told[4:] == ["STOPPING=1", "EXTEND_TIMEOUT_USEC=1500000"]
+        assert told[4:] == ["STOPPING=1"]
         port.ready()
         watchdog.close()
-        assert len(manager.poll()) == 6
+        assert len(manager.poll()) == 5
 
 
 def test_the_same_status_is_told_once_and_bounded(tmp_path: Path) -> None:
