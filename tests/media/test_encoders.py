@@ -17,6 +17,7 @@ from edge_node.media.encoders.calibration import Calibration, machine_name
 from edge_node.media.encoders.cards import offered_cards
 from edge_node.media.encoders.codec import TIME_BASE, Codec
 from edge_node.media.encoders.libx264 import open_libx264
+from edge_node.media.encoders.speed import measure
 from edge_node.media.encoders.v4l2m2m import REOPEN_EVERY_PICTURES, BoardCodec, open_v4l2m2m
 from edge_node.media.video_encoder import VideoEncoder
 from tests.support.clock import ManualClock
@@ -168,7 +169,7 @@ def measured(folder: Path, *, machine: str = "a board", step_s: float = 0.01) ->
         looks[0] += 1
         return looks[0] * step_s
 
-    return Calibration(folder, machine=lambda: machine, cpu_time=cpu_time)(), looks[0]
+    return Calibration(folder, machine=lambda: machine, measure=lambda: measure(cpu_time=cpu_time))(), looks[0]
 
 
 def test_it_is_measured_once(tmp_path: Path) -> None:
@@ -177,6 +178,20 @@ def test_it_is_measured_once(tmp_path: Path) -> None:
     # One look a picture: a picture of 880 macroblocks every 10 ms, of which a share is kept in hand.
     assert speed == pytest.approx(880 / 0.01 * calibration.SHARE, rel=0.05)
     assert measured(tmp_path) == (speed, 0)
+
+
+def test_it_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
+    speed = Calibration(tmp_path)()
+    assert speed is not None and speed > 100
+
+
+def test_a_process_that_fails_leaves_the_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for program in (("false",), ("true",), ("/nowhere",)):
+        monkeypatch.setattr(calibration, "PROGRAM", program)
+        assert Calibration(tmp_path)() is None
+    assert caplog.text.count("could not be measured") == 3
 
 
 def test_another_processor_or_a_damaged_file_is_measured_anew(tmp_path: Path) -> None:
@@ -210,7 +225,7 @@ def test_an_encoder_that_does_not_open_leaves_the_profile(tmp_path: Path) -> Non
     def refuse(width_px: int, height_px: int, fps: float, kbps: int) -> Codec:
         raise ValueError("no such codec")
 
-    assert Calibration(tmp_path, open_codec=refuse)() is None
+    assert Calibration(tmp_path, measure=lambda: measure(refuse))() is None
 
 
 def test_the_processors_name(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 NOT_WHEN_IDLE = {
     "livekit": "14 MB: loaded with the first sound that is played (media/echo/control.py)",
     "google.protobuf": "livekit's",
-    "numpy.random": "2 MB: media/encoders/calibration.py throws its dice without it",
+    "numpy.random": "2 MB: media/encoders/speed.py throws its dice without it, in a process of its own",
     "numpy.fft": "needed where sound is played, and in doctor --audio",
     "numpy.testing": "nobody's but the tests'",
     "numpy.ma": "nobody's",
