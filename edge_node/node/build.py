@@ -106,9 +106,7 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
     # What reaches for a node not yet made is asked for when it happens only.
     intercom = _intercom(settings, outputs, clock, privacy, challenge)
     light = _light_keeper(settings, devices, clock, outputs) if settings.daylight.enabled else None
-    tamper = _tamper(settings, devices, clock, intercom)
-    if tamper is not None:
-        outputs.guard_doors(tamper.guard)
+    tamper = _tamper(settings, devices, clock, intercom, outputs)
     intercom.on_press(_inputs(settings, outputs, tamper, light).report)
     looks = _looks(settings, devices, clock, video, sound, overlay, light, intercom)
     if devices.camera is not None:
@@ -134,11 +132,7 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
             probe=devices.probe,
             devices=[
                 *_device_parts(devices, intercom, outputs, looks, sound, privacy),
-                Part("privacy", privacy.run),
-                *([Part("tamper", tamper.run)] if tamper is not None else []),
-                *([Part("clips", looks.clips.run)] if looks.clips is not None else []),
-                *([Part("wifi code", wifi.run)] if wifi is not None else []),
-                *([background_part("prompts", sound.prompts.run)] if sound.prompts.slow else []),
+                *_own_parts(privacy, tamper, looks, wifi, sound),
                 *_plan_parts(planner, video, devices, clock),
             ],
             make_telemetry_client=lambda: SignallingClient(**how),
@@ -273,14 +267,18 @@ def _wifi(
     return wifi
 
 
-def _tamper(settings: Settings, devices: Devices, clock: Clock, intercom: Intercom) -> Tamper | None:
+def _tamper(
+    settings: Settings, devices: Devices, clock: Clock, intercom: Intercom, outputs: NodeOutputs
+) -> Tamper | None:
     if not any(part.kind == "tamper" for part in settings.gpio.input):
         return None
 
     def tell(message: Mapping[str, Any]) -> None:
         intercom.tell(None, {**message, "node": settings.node.id, "at": clock.wall()})
 
-    return Tamper(settings.door.tamper_block_min * 60, clock, devices.state_dir, tell)
+    tamper = Tamper(settings.door.tamper_block_min * 60, clock, devices.state_dir, tell)
+    outputs.guard_doors(tamper.guard)
+    return tamper
 
 
 def _inputs(settings: Settings, outputs: NodeOutputs, tamper: Tamper | None, light: LightKeeper | None) -> Inputs:
@@ -343,3 +341,19 @@ def _device_parts(
     if devices.camera is not None:
         parts.append(video_part(devices.camera, looks.sink))
     return [shut_while_private(part, privacy) if part.name in CAPTURES else part for part in parts]
+
+
+def _own_parts(
+    privacy: Privacy, tamper: Tamper | None, looks: Looks, wifi: WifiSetup | None, sound: _Sound
+) -> list[Part]:
+    """Those that hold no device."""
+    parts = [Part("privacy", privacy.run)]
+    if tamper is not None:
+        parts.append(Part("tamper", tamper.run))
+    if looks.clips is not None:
+        parts.append(Part("clips", looks.clips.run))
+    if wifi is not None:
+        parts.append(Part("wifi code", wifi.run))
+    if sound.prompts.slow:
+        parts.append(background_part("prompts", sound.prompts.run))
+    return parts

@@ -83,21 +83,6 @@ def _peer(peer: PresencePeer) -> _Object:
 
 def _body(frame: ClientFrame | ServerFrame) -> _Object:
     match frame:
-        case Subscribe(channel, rid, wants):
-            return {
-                "type": "subscribe",
-                "channel": channel,
-                "requestId": _opt(rid),
-                "includeSenderMetadata": True if wants else MISSING,
-            }
-        case Unsubscribe(channel, rid):
-            return {"type": "unsubscribe", "channel": channel, "requestId": _opt(rid)}
-        case Publish(channel, data, rid):
-            return {"type": "publish", "channel": channel, "data": data, "requestId": _opt(rid)}
-        case Send(to, data, rid):
-            return {"type": "send", "to": to, "data": data, "requestId": _opt(rid)}
-        case Ping(rid):
-            return {"type": "ping", "requestId": _opt(rid)}
         case Welcome(peer_id, expires_at, server_time, size, metadata):
             return {
                 "type": "welcome",
@@ -132,6 +117,27 @@ def _body(frame: ClientFrame | ServerFrame) -> _Object:
             return {"type": "going_away", "retryAfterMs": ms}
         case Pong(rid):
             return {"type": "pong", "requestId": _opt(rid)}
+        case _:
+            return _client_body(frame)
+
+
+def _client_body(frame: ClientFrame) -> _Object:
+    match frame:
+        case Subscribe(channel, rid, wants):
+            return {
+                "type": "subscribe",
+                "channel": channel,
+                "requestId": _opt(rid),
+                "includeSenderMetadata": True if wants else MISSING,
+            }
+        case Unsubscribe(channel, rid):
+            return {"type": "unsubscribe", "channel": channel, "requestId": _opt(rid)}
+        case Publish(channel, data, rid):
+            return {"type": "publish", "channel": channel, "data": data, "requestId": _opt(rid)}
+        case Send(to, data, rid):
+            return {"type": "send", "to": to, "data": data, "requestId": _opt(rid)}
+        case Ping(rid):
+            return {"type": "ping", "requestId": _opt(rid)}
         case _ as never:  # pragma: no cover
             assert_never(never)
 
