@@ -19,6 +19,7 @@ from edge_node.host import journal, memory
 from edge_node.host.systemd import SystemdWatchdog
 from edge_node.node.control import server_path
 from edge_node.node.start import NORMAL, Start
+from edge_node.realtime.no_mdns import leave_mdns_out
 from edge_node.settings import Settings, load
 from edge_node.update.faults import SAFE_MODE_FAILURES, Faults
 from edge_node.update.slots import Slots, this_python
@@ -33,6 +34,7 @@ TOLD_UPDATE = "told-update"
 def main(args: argparse.Namespace) -> int:
     """The daemon, until SIGTERM or SIGINT. Raises SettingsError when the settings are wrong."""
     memory.keep_little()
+    leave_mdns_out()
     path = args.config or default_config()
     manager = SystemdWatchdog()
     try:

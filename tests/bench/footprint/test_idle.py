@@ -19,6 +19,7 @@ NOT_WHEN_IDLE = {
     "numpy.fft": "needed where sound is played, and in doctor --audio",
     "numpy.testing": "nobody's but the tests'",
     "numpy.ma": "nobody's",
+    "dns": "2 MB: aioice's for mDNS (realtime/no_mdns.py)",
     "pydantic_settings": "1 MB: settings/layers.py does what it would",
     "tarfile": "an update's, like the next two",
     "ensurepip": "",
