@@ -75,6 +75,7 @@ def test_pure_rooms_touch_nothing(room: str) -> None:
         for line, name in imports(path):
             top = name.split(".")[0]
             allowed = top in PURE_STDLIB or top == "edge_node" or (room == "dsp" and top == "numpy")
+            allowed = allowed or name == "urllib.parse"  # text in, text out, unlike its sisters
             assert allowed, f"{path}:{line}: a pure room may not import {name}"
         for node in ast.walk(ast.parse(path.read_text())):
             assert not isinstance(node, ast.AsyncFunctionDef | ast.Await), (

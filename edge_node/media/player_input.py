@@ -12,7 +12,7 @@ import av
 from av.stream import Disposition
 
 from edge_node.errors import DeviceMissing, LoginRefused, SettingsError, SourceLost
-from edge_node.media.rtsp.address import parse_address
+from edge_node.protocol.rtsp_address import parse_address
 
 if TYPE_CHECKING:
     from av.container.input import InputContainer

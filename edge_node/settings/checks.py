@@ -10,7 +10,9 @@ from difflib import get_close_matches
 from urllib.parse import urlsplit
 
 from edge_node.call.policy import ACTIONS
+from edge_node.errors import SettingsError
 from edge_node.protocol.names import channel_problem, is_reserved
+from edge_node.protocol.rtsp_address import parse_address
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PIN = re.compile(r"GPIO([0-9]{1,2})")
@@ -136,10 +138,11 @@ def http_url(value: str) -> str:
 
 
 def rtsp_url(value: str) -> str:
-    """An RTSP address (RFC 7826)."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("rtsp", "rtsps") or not parts.hostname:
-        raise ValueError('is no RTSP address: write "rtsp://host/path"')
+    """An RTSP address (RFC 7826), as the camera's client takes it."""
+    try:
+        parse_address(value)
+    except SettingsError as err:
+        raise ValueError(str(err).removeprefix("video.url ")) from None
     return value
 
 

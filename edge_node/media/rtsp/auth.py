@@ -8,7 +8,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_node.media.rtsp.address import Credentials
+from edge_node.protocol.rtsp_address import Credentials
 
 _PART = re.compile(
     r'(?P<key>[\w-]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s,"]*))|(?P<scheme>[A-Za-z][\w-]*)'

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge_node.errors import LoginRefused, SettingsError, SourceLost
-from edge_node.media.rtsp.address import Address, parse_address
 from edge_node.media.rtsp.auth import Authenticator
 from edge_node.media.rtsp.connection import Connection, ConnectionGone
 from edge_node.media.rtsp.messages import (
@@ -38,6 +37,7 @@ from edge_node.media.rtsp.sdp import (
     resolve_control,
 )
 from edge_node.media.rtsp.udp import Ordered, UdpPair, open_udp_pair
+from edge_node.protocol.rtsp_address import Address, parse_address
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 from edge_node.errors import SettingsError, SourceLost
-from edge_node.media.rtsp.address import parse_address
 from edge_node.media.rtsp.client import RtspClient, RtspTransport
 from edge_node.media.rtsp.depacketizer import Depacketizer
 from edge_node.media.rtsp.hevc import HevcPictures, HevcSets
@@ -18,6 +17,7 @@ from edge_node.media.rtsp.sdp import AudioTrack, VideoTrack
 from edge_node.media.rtsp.sound import SoundPackets
 from edge_node.media.rtsp.timeline import Timeline
 from edge_node.ports import Demand, VideoSink
+from edge_node.protocol.rtsp_address import parse_address
 
 log = logging.getLogger(__name__)
 

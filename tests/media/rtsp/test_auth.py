@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.media.rtsp.address import Credentials
 from edge_node.media.rtsp.auth import Authenticator, parse_challenges
+from edge_node.protocol.rtsp_address import Credentials
 
 
 def authenticator(user: str = "u", password: str = "p", cnonce: str = "c") -> Authenticator:

@@ -46,8 +46,8 @@ def parse_address(url: str) -> Address:
         (parts.hostname or "").encode("idna")  # as the resolver will: it refuses labels of more than 63 letters
     except ValueError:
         raise SettingsError(
-            "video.url is not an address: write rtsp://user:password@host:554/path, with / ? # @ : percent-encoded "
-            "inside the password"
+            'video.url is not an address: write rtsp://host:554/path, with "user:password@" in front of the host and '
+            "/ ? # @ : percent-encoded inside the password"
         ) from None
     scheme = parts.scheme.lower()
     if scheme not in _PORTS:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_node.errors import SettingsError
-from edge_node.media.rtsp.address import Address, Credentials, parse_address
+from edge_node.protocol.rtsp_address import Address, Credentials, parse_address
 
 
 @pytest.mark.parametrize(
