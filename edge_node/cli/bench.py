@@ -17,5 +17,5 @@ def main(args: argparse.Namespace) -> int:
     if not (root / "tests" / "bench" / "__main__.py").exists():
         raise UsageError("the benches are not part of an installed package: run this command from a checkout")
     flags = [f"--{flag}" for flag in ("json", "quick") if getattr(args, flag)]
-    words = [args.name, *flags] if args.name else flags
+    words = [args.name, *flags, *args.words] if args.name else flags
     return subprocess.run([sys.executable, "-m", "tests.bench", *words], cwd=root, check=False).returncode

@@ -203,6 +203,7 @@ def _looks(add: Add) -> None:
 
     bench = add("bench", "bench", "measure this machine, with the benches of a checkout")
     bench.add_argument("name", nargs="?", metavar="NAME", help="which one (default: all)")
+    bench.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="its options: `bench NAME --help`")
     bench.add_argument("--json", action="store_true", help="one JSON document per bench instead of tables")
     bench.add_argument("--quick", action="store_true", help="small versions that only show that they work")
 

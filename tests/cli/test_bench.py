@@ -17,6 +17,11 @@ def test_a_bench_runs_with_the_words_given(capfd: pytest.CaptureFixture[str]) ->
     assert found["bench"] == "hub" and {"name": "clients", "value": 50}.items() <= found["rows"][0].items()
 
 
+def test_a_bench_has_options_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "audio", "--only", "nothing"]) == 2
+    assert "invalid choice: 'nothing'" in capfd.readouterr().err
+
+
 def test_an_unknown_bench_is_named_with_its_alternatives(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "hbu"]) == 2
     told = capfd.readouterr().err
