@@ -22,5 +22,6 @@ def main(args: argparse.Namespace) -> int:
         if input('Type "reset" to delete all of this: ').strip() != "reset":
             print("nothing was deleted")
             return 1
-    print(f"{reset(args.root, keep_wifi=args.keep_wifi)} deleted; provision this device again, or write its settings")
+    print(f"{reset(args.root, keep_wifi=args.keep_wifi)} deleted; the program, trusted publishers and accounts stay")
+    print("it has no identity any more: provision this device again, or write its settings")
     return 0

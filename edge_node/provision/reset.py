@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from edge_node.errors import EdgeNodeError
 
@@ -20,6 +21,9 @@ SECRETS = (
     "opt/edge-node/slots/*/*settings.toml*",
     "opt/edge-node/state/post-mortem/*",
     "run/edge-node/*",
+    # What the first start has not taken yet would be there again after the next one.
+    "boot/firmware/edge-node/*.toml*",
+    "boot/edge-node/*.toml*",
 )
 # Each network's own file; netplan, which Raspberry Pi OS writes from the card, makes such files anew at every boot.
 WIFI = (
@@ -27,7 +31,18 @@ WIFI = (
     "etc/wpa_supplicant/wpa_supplicant*.conf",
     "etc/netplan/*.yaml",
     "var/lib/cloud/instances/*",
+    # What the card was customised with: cloud-init would make the network anew from it. No account is in these.
+    "boot/firmware/network-config",
+    "boot/firmware/wpa_supplicant.conf",
+    "boot/firmware/edge-node/*.nmconnection",
+    "boot/network-config",
+    "boot/wpa_supplicant.conf",
+    "boot/edge-node/*.nmconnection",
 )
+SETTINGS = ("etc/edge-node/*.toml*", "opt/edge-node/slots/*/*settings.toml*")
+CLIP = "[0-9]*T[0-9]*Z-*.mp4"
+"""As the daemon names recordings, wherever its settings tell it to keep them."""
+STATE = "var/lib/edge-node"
 UNITS = ("edge-node.service", "edge-node-hub.service")
 COMMAND_DEADLINE_S = 60.0
 
@@ -45,9 +60,24 @@ def run(words: Sequence[str]) -> None:
 
 
 def found(root: Path, keep_wifi: bool) -> Iterator[Path]:
-    """What would be deleted."""
+    """What would be deleted; recordings kept elsewhere come before the settings that say where."""
+    for folder in sorted(_clip_folders(root)):
+        yield from sorted(folder.glob(CLIP))
     for pattern in SECRETS if keep_wifi else (*SECRETS, *WIFI):
         yield from sorted(root.glob(pattern))
+
+
+def _clip_folders(root: Path) -> set[Path]:
+    """Outside of the state directory, which goes as a whole."""
+    folders = set()
+    for path in (path for pattern in SETTINGS for path in root.glob(pattern)):
+        try:
+            named = tomllib.loads(path.read_text()).get("clip", {}).get("directory")
+        except (OSError, ValueError, AttributeError):
+            continue
+        if isinstance(named, str) and PurePosixPath(named).is_absolute():
+            folders.add(root / named.lstrip("/"))
+    return {folder for folder in folders if (root / STATE) not in (folder, *folder.parents)}
 
 
 def reset(root: Path = Path("/"), *, keep_wifi: bool = False, run: Run = run) -> int:

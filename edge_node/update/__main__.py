@@ -51,9 +51,14 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
     except BundleRefused as err:
         print(f"edge-node: {err}", file=sys.stderr)
         return 2
-    except (EdgeNodeError, OSError) as err:
+    except EdgeNodeError as err:
         print(f"edge-node: {err}", file=sys.stderr)
-        return 1
+    except OSError as err:
+        print(
+            f"edge-node: the slots could not be written ({err}): look whether the disk is full (df) or worn (dmesg)",
+            file=sys.stderr,
+        )
+    return 1
 
 
 def _run(args: argparse.Namespace, slots: Slots, updater: Updater) -> int:

@@ -46,6 +46,40 @@ def test_the_network_stays_when_asked(device: Path) -> None:
     assert "etc/NetworkManager/system-connections/home.nmconnection" in kept(device)
 
 
+def test_what_would_come_back_from_the_card_goes_too(device: Path) -> None:
+    """cloud-init makes the network anew from the boot partition; settings not taken yet would be taken."""
+    for name in ("network-config", "user-data", "cmdline.txt", "edge-node/edge-node.toml", "edge-node/claim.toml",
+                 "edge-node/wifi.nmconnection", "edge-node/edge-node_1_all.deb"):  # fmt: skip
+        path = device / "boot/firmware" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(CANARY)
+    room.reset(device, keep_wifi=True, run=lambda words: None)
+    assert {"boot/firmware/network-config", "boot/firmware/edge-node/wifi.nmconnection"} <= kept(device)
+    room.reset(device, run=lambda words: None)
+    left = {name for name in kept(device) if name.startswith("boot/")}
+    assert left == {f"boot/firmware/{name}" for name in ("user-data", "cmdline.txt", "edge-node/edge-node_1_all.deb")}
+
+
+@pytest.mark.parametrize("settings", ["etc/edge-node/edge-node.toml", "opt/edge-node/slots/a/settings.toml"])
+def test_recordings_kept_elsewhere_go_before_the_settings_that_name_the_place(device: Path, settings: str) -> None:
+    stick = device / "media/stick"
+    stick.mkdir(parents=True)
+    for name in ("20261121T130000Z-press.mp4", "20261121T130000Z-press.2.mp4", "holiday.mp4", "notes.txt"):
+        (stick / name).write_text(CANARY)
+    (device / settings).write_text('[clip]\ndirectory = "/media/stick"\n')
+    (device / "etc/edge-node/edge-node.toml.set-aside").write_text('[clip]\ndirectory = "/var/lib/edge-node/clips"\n')
+    first, *_ = room.found(device, keep_wifi=False)
+    assert first.parent == stick
+    room.reset(device, run=lambda words: None)
+    assert sorted(path.name for path in stick.iterdir()) == ["holiday.mp4", "notes.txt"]
+
+
+@pytest.mark.parametrize("text", ["clip = 1", "[clip]\ndirectory = 5", '[clip]\ndirectory = "here"', "\0"])
+def test_settings_of_nonsense_hinder_no_reset(device: Path, text: str) -> None:
+    (device / "etc/edge-node/edge-node.toml").write_text(text)
+    assert room.reset(device, run=lambda words: None) == 10
+
+
 def test_what_cannot_be_deleted_is_told(device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, missing_ok: bool = False) -> None:
         raise PermissionError(1, "Read-only file system")

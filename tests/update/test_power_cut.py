@@ -157,6 +157,11 @@ def test_settling_a_trial(both: Machine, good: bool) -> None:
     assert _cut_anywhere(both, lambda one: one.updater.settle()) >= 10
 
 
+def test_an_update_that_a_call_held_up_for_too_long(both: Machine) -> None:
+    _on_trial(both, 0)
+    assert _cut_anywhere(both, lambda one: one.slots.withdraw()) >= 10
+
+
 @pytest.mark.parametrize("good", [True, False], ids=["kept", "taken back"])
 def test_a_rollback(both: Machine, good: bool) -> None:
     if not good:
