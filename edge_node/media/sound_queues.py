@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 BYTES_PER_SAMPLE = 2
 MAX_FED_S = 60.0
 """A voice service gives a whole answer at once; more than a minute of it is a mistake."""
-AWAY_S = 0.5
-"""A card that asks for nothing for so long is lost, or about to be."""
+AWAY_S = 0.2
+"""A card that is so late, in one piece or little by little while there is sound, has been away or was held up."""
 RATES = (8_000, 192_000)
 Tap = Callable[[bytes], object]
 MAX_TAPPED = 100
@@ -89,8 +89,8 @@ class Fed:
         """Raises ValueError for a rate that is none."""
         self._rate = checked(rate)
         self._clock = clock
-        self._played_to: float | None = None
-        """When the card last asked, or the sound last passed unheard; None until it asks for the first time."""
+        self._due: float | None = None
+        """When the card ought to ask next; None until it asks for the first time."""
         self._resampler = Resampler(rate, SAMPLE_RATE)
         self._carry = b""
         self._pcm: deque[Pcm] = deque()
@@ -124,22 +124,23 @@ class Fed:
     def close(self) -> None:
         """clear(), and what is fed from now on waits for the card, however long it takes."""
         with self._lock:
-            self._played_to = None
+            self._due = None
         self.clear()
 
     def pull(self, frames: int) -> Pcm:
         with self._lock:
             self._pass()
-            self._played_to = self._clock()
-            taken = self._take(frames)
+            now, taken = self._clock(), self._take(frames)
+            begun = now if self._due is None or not taken else self._due
+            self._due = begun + frames / SAMPLE_RATE
         missing = frames - sum(map(len, taken))
         return np.concatenate([*taken, silence(missing)])
 
     def _pass(self) -> None:
         """What the card would have played since, were it there, is given up."""
-        if self._played_to is None or (away_s := self._clock() - self._played_to) < AWAY_S:
+        if self._due is None or (away_s := self._clock() - self._due) < AWAY_S:
             return
-        self._played_to += away_s
+        self._due += away_s
         self._take(int(away_s * SAMPLE_RATE), lost=True)
 
     def _take(self, frames: int, lost: bool = False) -> list[Pcm]:
