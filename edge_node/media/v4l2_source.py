@@ -6,14 +6,16 @@ import errno
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from edge_node.errors import DeviceMissing, SourceLost
+from edge_node.media.packet_queue import GOP_CACHE_S
 from edge_node.media.source_thread import run_in_thread
 from edge_node.media.stall_watch import FIRST_PICTURE_S, STALL_S, StallWatch
 from edge_node.media.v4l2.capture import Capture, Filled
 from edge_node.media.v4l2.device import Device, KernelDevice
 from edge_node.media.v4l2.offers import Wish
-from edge_node.media.v4l2.pictures import Pictures
+from edge_node.media.v4l2.pictures import Pictures, SeldomKeyframes
 from edge_node.ports import Clock, VideoSink
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,8 @@ OLDEST_S = 1.0
 class V4l2Source:
     """The source `v4l2`: the format that costs least among those that the camera gives at the planned size and rate.
 
-    H.264 of cameras that encode themselves is handed through, unless `coded` is false. run() raises DeviceMissing
+    H.264 of cameras that encode themselves is handed through, unless `coded` is false, or one of them is found to send
+    keyframes more seldom than once in seldom_s: it is asked for something else from then on. run() raises DeviceMissing
     without a usable device, SourceLost when it goes away, is in use or stands still.
     """
 
@@ -43,12 +46,14 @@ class V4l2Source:
         clock: Clock,
         *,
         coded: bool = True,
+        seldom_s: float = GOP_CACHE_S,
         open_device: Callable[[str], Device] = KernelDevice,
         stall_s: float = STALL_S,
         first_picture_s: float = FIRST_PICTURE_S,
     ) -> None:
         self._device = device
         self._wish = Wish(width_px, height_px, fps, coded)
+        self._seldom_s = seldom_s
         self._clock = clock
         self._open_device = open_device
         self._stall_s = stall_s
@@ -78,6 +83,9 @@ class V4l2Source:
                 self._deliver(capture, sink, stop)
             finally:
                 capture.close()
+        except SeldomKeyframes:
+            self._wish = replace(self._wish, coded=False)
+            raise SourceLost(f"{self._device} sends keyframes too seldom: its H.264 is not used any more") from None
         except OSError as err:
             raise self._explain(err) from err
         finally:
@@ -85,7 +93,7 @@ class V4l2Source:
 
     def _deliver(self, capture: Capture, sink: VideoSink, stop: threading.Event) -> None:
         log.info("%s gives %s", self._device, capture.layout)
-        pictures = Pictures(capture.layout, sink)
+        pictures = Pictures(capture.layout, sink, self._seldom_s)
         self.decoders_opened += pictures.decodes
         passed_over = 0
         while not stop.is_set():

@@ -185,6 +185,20 @@ async def test_h264_after_a_damaged_picture_waits_for_the_next_keyframe() -> Non
     assert [unit.data for unit in sink.units[:3]] == [film[0], film[1], film[6]]
 
 
+async def test_h264_that_nobody_can_join_is_given_up_for_another_format() -> None:
+    film = coded_as("H264", SIZE)
+    script = [Picture(film[0]), *(Picture(film[1]) for _ in range(600))]
+    camera = FakeCamera(formats={"MJPG": {SIZE: 30}, "H264": {SIZE: 30}}, script=script)
+    made = source(camera, seldom_s=0.3)
+    with pytest.raises(SourceLost, match="too seldom"):
+        await made.run(CollectingSink())
+    camera.script = ()
+    sink = CollectingSink()
+    async with running(made.run(sink)):
+        await eventually(lambda: sink.count >= 2)
+    assert (camera.fmt, len(sink.pictures) >= 2) == ("MJPG", True)
+
+
 async def test_parameter_sets_that_come_once_stand_before_each_keyframe() -> None:
     film = coded_as("H264", SIZE)
     bare = b"".join(h264.START + nal for nal in h264.nals(film[6]) if h264.nal_type(nal) == h264.NAL_IDR)

@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 from edge_node.media import h264
+from edge_node.media.packet_queue import GOP_CACHE_S
 from edge_node.media.v4l2.offers import H264, JPEG, RAW
 from edge_node.ports import VIDEO_CLOCK, AccessUnit, VideoSink
 
@@ -19,15 +20,22 @@ if TYPE_CHECKING:
 END_OF_JPEG = b"\xff\xd9"
 
 
+class SeldomKeyframes(Exception):
+    """Who comes later would see nothing for longer than a group of pictures is remembered."""
+
+
 class Pictures:
     """Gives `sink` one picture per buffer; what is truncated or cannot be decoded is counted in `broken`.
 
-    Raw pictures are copied once, out of the driver's buffer; coded ones, too.
+    Raw pictures are copied once, out of the driver's buffer; coded ones, too. take() raises SeldomKeyframes when H.264
+    has had none for seldom_s.
     """
 
-    def __init__(self, layout: Layout, sink: VideoSink) -> None:
+    def __init__(self, layout: Layout, sink: VideoSink, seldom_s: float = GOP_CACHE_S) -> None:
         self._layout = layout
         self._sink = sink
+        self._seldom_s = seldom_s
+        self._keyframe_at: float | None = None
         self._decoder: VideoCodecContext | None = jpeg_decoder() if layout.fourcc in JPEG else None
         self._jpegs_end = False
         self._sets: dict[int, bytes] = {}
@@ -60,6 +68,10 @@ class Pictures:
         self._sets.update(found := h264.parameter_sets(data))
         if keyframe and len(found) < 2:  # some cameras send them once
             data = b"".join(h264.START + nal for _, nal in sorted(self._sets.items())) + data
+        if keyframe or self._keyframe_at is None:
+            self._keyframe_at = captured_at
+        elif captured_at - self._keyframe_at > self._seldom_s:
+            raise SeldomKeyframes
         self._whole_since_keyframe = keyframe or self._whole_since_keyframe
         if self._whole_since_keyframe:
             self._sink.unit(AccessUnit(data, keyframe, round(captured_at * VIDEO_CLOCK), captured_at))
