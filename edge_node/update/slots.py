@@ -305,9 +305,9 @@ class Slots:
         if made_for and self.python not in made_for:
             return (
                 f"edge-node was installed for Python {', '.join(sorted(made_for))}, this system now has {self.python}: "
-                "install the bundle for it with edge-node update apply"
+                "install the bundle for it with sudo edge-node-slots apply"
             )
-        return "no slot of edge-node can run: install a bundle with edge-node update apply"
+        return "no slot of edge-node can run: install a bundle with sudo edge-node-slots apply"
 
 
 def _key(version: str) -> tuple[int, ...]:

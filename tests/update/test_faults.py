@@ -125,7 +125,7 @@ def test_no_slot_at_all_blinks_quickly_and_is_over_with_the_next_start(
     (led / "trigger").write_text("[mmc0] none timer")
     monkeypatch.setattr("edge_node.update.__main__.Faults", lambda root: board.faults)
     assert command.main(["--root", str(tmp_path / "root"), "guard"]) == 1
-    assert "install a bundle with edge-node update apply" in capsys.readouterr().err
+    assert "install a bundle with sudo edge-node-slots apply" in capsys.readouterr().err
     assert (led / "trigger").read_text() == "timer" and (led / "delay_on").read_text() == str(QUICK_MS)
     board.lives(3.0, CRASH)
     assert (led / "trigger").read_text() == "timer" and (led / "delay_off").read_text() == str(BLINK_MS)
