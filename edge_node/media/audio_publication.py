@@ -47,7 +47,7 @@ class AudioPublication:
     silence go out and the timestamps go on.
     """
 
-    def __init__(self, clock: Clock, *, kbps: int = 48, gain_db: float = 0.0) -> None:
+    def __init__(self, clock: Clock, *, kbps: int = 64, gain_db: float = 0.0) -> None:
         """On the event loop. `gain_db`: how much louder or softer block() goes out; what comes coded is not changed."""
         self._gain = gain_of(gain_db)
         self._clock = clock

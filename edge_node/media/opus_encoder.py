@@ -21,7 +21,7 @@ TIME_BASE = Fraction(1, SAMPLE_RATE)
 class OpusEncoder:
     """Mono speech at `kbps`; encode() takes PACKET_FRAMES samples and gives one packet with the pts asked for."""
 
-    def __init__(self, kbps: int = 48) -> None:
+    def __init__(self, kbps: int = 64) -> None:
         self._codec = av.CodecContext.create("libopus", "w")
         assert isinstance(self._codec, av.AudioCodecContext)
         self._codec.bit_rate = kbps * 1000
@@ -29,8 +29,11 @@ class OpusEncoder:
         self._codec.layout = av.AudioLayout("mono")
         self._codec.sample_rate = SAMPLE_RATE
         self._codec.time_base = TIME_BASE
-        # Complexity 5 of 10 takes a quarter less time (measured: 5.7 instead of 7.6 ms per second of speech).
-        self._codec.options = {"application": "voip", "frame_duration": "20", "compression_level": "5"}
+        # CELT alone: 4 ms less delay than `voip`, 2.6 instead of 6.7 ms per second of speech, and at 64 kbit/s a
+        # spectrum nearer to the voice's than its at 48 (log spectral distance up to 20 kHz 3.5 and 4.0 dB).
+        self._codec.options = {
+            "application": "lowdelay", "frame_duration": "20", "compression_level": "5", "vbr": "constrained",
+        }  # fmt: skip
         self._fed = 0
 
     def encode(self, pcm: Pcm, pts: int) -> Packet:

@@ -69,11 +69,11 @@ def pts_of(packets: list[Packet]) -> list[int]:
 
 
 def test_one_packet_per_20_ms_with_the_pts_asked_for() -> None:
-    encoder, decode, tone = OpusEncoder(48), Decoder(), Tone(500, 0.3)
+    encoder, decode, tone = OpusEncoder(64), Decoder(), Tone(500, 0.3)
     packets = [encoder.encode(tone.block(PACKET_FRAMES), 7000 + n * PACKET_FRAMES) for n in range(50)]
     assert pts_of(packets) == [7000 + n * PACKET_FRAMES for n in range(50)]
     assert packets[0].time_base == Fraction(1, 48_000)
-    assert 20_000 < sum(packet.size for packet in packets) * 8 < 64_000, "about 48 kbit in a second"
+    assert 40_000 < sum(packet.size for packet in packets) * 8 < 70_000, "about 64 kbit in a second"
     heard = np.concatenate([decode(packet) for packet in packets])
     assert strongest_hz(heard[PACKET_FRAMES:]) == pytest.approx(500, abs=5)
 
@@ -101,7 +101,10 @@ async def test_three_viewers_share_each_packet() -> None:
     async with running(publication.run()), running(ToneMicrophone().run(publication.block)):
         await eventually(lambda: len(sinks[0].units) >= 10)
     assert all(ours is theirs for sink in sinks[1:] for ours, theirs in zip(sink.units, sinks[0].units, strict=True))
-    assert set(np.diff(sinks[0].times)) == {PACKET_FRAMES}
+    steps = np.diff(sinks[0].times)
+    assert np.all(steps > 0) and np.all(
+        steps % PACKET_FRAMES == 0
+    )  # a busy machine's microphone misses one now and then
     assert publication.track.kind == "audio"
     assert publication.track.mime_type == "audio/opus"
     publication.close()
