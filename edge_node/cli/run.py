@@ -8,7 +8,7 @@ import faulthandler
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 SAFE_MODE_S = 900.0
 """Then everything is tried again: what broke it may be gone."""
 TOLD_UPDATE = "told-update"
+TRIAL_LOOK_S = 2.0
 
 
 def main(args: argparse.Namespace) -> int:
@@ -72,11 +73,15 @@ async def _serve(settings: Settings, path: Path, manager: SystemdWatchdog, socke
     service = Service(settings, build=build, reload=reload, manager=manager, socket=socket_path(socket))
     if start.safe_mode is not None:
         asyncio.get_running_loop().call_later(SAFE_MODE_S, service.stop)
-    spare = asyncio.create_task(memory.give_back_for_ever(), name="memory")
+    beside = [asyncio.create_task(memory.give_back_for_ever(), name="memory")]
+    if root is not None:
+        tell = _tell_acceptance(root, os.environ, lambda sentence: service.node.tell_update(sentence))
+        beside.append(asyncio.create_task(tell, name="trial"))
     try:
         await service.run()
     finally:
-        await cancel_and_wait(spare)
+        for task in beside:
+            await cancel_and_wait(task)
 
 
 def slots_root(prefix: Path) -> Path | None:
@@ -95,14 +100,29 @@ def how_it_starts(root: Path, env: Mapping[str, str]) -> Start:
             "or by: systemctl restart edge-node"
         )
         log.error("safe mode after %d failures in a row", failures, extra={"event": "service.safe_mode"})
-    update = _last_update(root, env)
-    left = Slots(root, this_python()).left()
+    slots = Slots(root, this_python())
+    update, pending, left = _last_update(root, env), slots.pending(), slots.left()
     # Told as long as it lasts; once both versions have failed the newer one runs, as it would have.
     failed = None if left is None or left.last else str(left)
+    if pending is not None and pending.verdict is None:
+        log.info("update: %s is on trial", pending.version, extra={"event": "update.trial"})
+        return Start(safe_mode, failed, f"{pending.version} is on trial")
     if update is None:
         return Start(safe_mode, failed)
     sentence, good = update
     return Start(safe_mode, failed if good else sentence, sentence)
+
+
+async def _tell_acceptance(root: Path, env: Mapping[str, str], tell: Callable[[str], None]) -> None:
+    """Waits while this version is on trial. That it was not accepted is told by the version which comes after it."""
+    slots = Slots(root, this_python())
+    if slots.pending() is None:
+        return
+    while slots.pending() is not None:  # noqa: ASYNC110  (a file that another process writes)
+        await asyncio.sleep(TRIAL_LOOK_S)
+    history = slots.history()
+    if history and history[-1]["outcome"] == "accepted" and (told := _last_update(root, env)) is not None:
+        tell(told[0])
 
 
 def _last_update(root: Path, env: Mapping[str, str]) -> tuple[str, bool] | None:

@@ -94,6 +94,7 @@ class Node:
         self._pieces = pieces
         self._clock = pieces.clock
         self._started_at = pieces.clock.monotonic()
+        self._update = self._news = pieces.start.update
         self.intercom = pieces.intercom
         self.outputs = pieces.outputs
         self.reporter = Reporter(
@@ -253,6 +254,7 @@ class Node:
     def sample(self, seq: int) -> Sample:
         """Everything, as published on the telemetry channel."""
         probe = self._pieces.probe
+        news, self._news = self._news, None
         return build_sample(
             node=self.settings.node.id,
             at=self._clock.wall(),
@@ -270,10 +272,14 @@ class Node:
                 "rss_mb": probe.rss_mb(),
                 "restarts": self.supervisor.restarts,
                 "degraded": self._degraded(),
-                # The first sample waits for the network like any other: so it is told once, and surely.
-                "update": self._pieces.start.update if seq == 0 else None,
+                "update": news,
             },
         )
+
+    def tell_update(self, sentence: str) -> None:
+        """What became of the version that runs: told at once, by one sample, which waits for the network if need be."""
+        self._update = self._news = sentence
+        self.reporter.changed()
 
     def status(self) -> dict[str, Any]:
         """What `edge-node status --json` prints."""
@@ -293,7 +299,7 @@ class Node:
             },
             "degraded": self._degraded(),
             "safe_mode": self._pieces.start.safe_mode,
-            "update": self._pieces.start.update,
+            "update": self._update,
         }
 
     def _degraded(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from edge_node.errors import UsageError
 from edge_node.node.start import NORMAL
 from edge_node.update.faults import SAFE_MODE_FAILURES
 from edge_node.update.files import write_json
+from edge_node.update.records import Pending
+from edge_node.update.slots import Slots
 from tests.support.notify import NotifySocket
 from tests.support.process import Child
 
@@ -130,6 +133,31 @@ def test_what_became_of_an_update_is_told_once(tmp_path: Path, caplog: pytest.Lo
     (tmp_path / run.TOLD_UPDATE).unlink()
     (tmp_path / run.TOLD_UPDATE).mkdir()
     assert told("3", "taken back", "late") == "1.1.0 taken back: late" and "cannot be written" in caplog.text
+
+
+async def test_a_version_on_trial_tells_that_and_when_it_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at its next start, which may be months away."""
+    monkeypatch.setattr(run, "TRIAL_LOOK_S", 0.01)
+    slots, env, told = Slots(tmp_path, "3.13"), {"STATE_DIRECTORY": str(tmp_path)}, list[str]()
+    slots.prepare()
+    await run._tell_acceptance(tmp_path, env, told.append)
+    for outcome in ("accepted", "taken back"):
+        slots.begin(Pending(outcome, "a", "b", "1.1.0", "0", True))
+        assert run.how_it_starts(tmp_path, env).update == "1.1.0 is on trial"
+        watch = asyncio.create_task(run._tell_acceptance(tmp_path, env, told.append))
+        await asyncio.sleep(0)
+        assert not watch.done()
+        if outcome == "accepted":
+            slots.accept()
+        else:
+            slots.take_back("it does not answer")
+        async with asyncio.timeout(30):
+            await watch
+        assert told == ["1.1.0 accepted"]
+    start = run.how_it_starts(tmp_path, env)
+    assert start.update == "1.1.0 taken back: it does not answer", "told by the version that came after it"
 
 
 def test_a_slot_that_was_left_is_told_as_long_as_the_other_runs(tmp_path: Path) -> None:

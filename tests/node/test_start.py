@@ -52,6 +52,9 @@ async def test_a_normal_node_says_what_became_of_an_update() -> None:
     node = build_node(settings(), Start(failed_update=why, update=why))
     try:
         assert [node.sample(seq).service.update for seq in (0, 1)] == [why, None] and node.status()["update"] == why
+        node.tell_update("1.2.0 accepted")
+        assert [node.sample(seq).service.update for seq in (2, 3)] == ["1.2.0 accepted", None]
+        assert node.status()["update"] == "1.2.0 accepted"
         assert "channel" in node.supervisor.health
         assert node.status()["degraded"] == [f"update: {why}"] and node.status()["safe_mode"] is None
     finally:

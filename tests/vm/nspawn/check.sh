@@ -259,6 +259,10 @@ else
     not_ok "update, off the channel for $off s: $(cat "$check/apt")"
 fi
 
+told() { journalctl -u "$unit" "EDGE_NODE_EVENT=$1" -o cat --no-pager | grep -q "$2"; }
+within 10 told update.outcome "9.0.1 accepted" && told update.trial "9.0.1 is on trial" && edge-node status --json | grep -q '"update": "9.0.1 accepted"' &&
+    ok "the new version tells that it is on trial, and that it was accepted" || not_ok "what became of the update is not told: $(edge-node status --json)"
+
 # 13. Back to the version before, with settings and identity. Whoever asked for it loses the connection during the trial:
 # it is judged all the same. Then forward again.
 outcome() { edge-node update status | tail -n 1; }
