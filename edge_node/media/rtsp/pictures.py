@@ -107,7 +107,8 @@ class Pictures(ABC):
             self._open(rtp, now)
         if len(payload):
             self._take_or_spoil(payload)
-        marked = packet[1] & 0x80 and not self.markers_lie
+        # Some cameras mark every packet: a piece of a unit ends no picture, whatever it says.
+        marked = packet[1] & 0x80 and not self.markers_lie and not self._in_fu
         marked_unit = self._finish() if marked else None
         if finished is None and marked_unit is None:
             return _NONE

@@ -169,6 +169,14 @@ def test_a_camera_that_marks_each_slice_is_found_out() -> None:
     assert [unit.data for unit in units][1:] == [coded(unit) for unit in clip[2:5]]
 
 
+def test_a_camera_that_marks_each_packet_gives_whole_pictures_at_once() -> None:
+    data = packets(CLIP)
+    taken = stream()
+    units = feed(taken, [packet[:1] + bytes((packet[1] | 0x80,)) + packet[2:] for packet in data])
+    assert [unit.data for unit in units] == [coded(unit) for unit in CLIP]
+    assert not taken.markers_lie and taken.counters.dropped_units == 0
+
+
 def test_a_camera_that_marks_its_parameter_sets_is_harmless() -> None:
     data = packets([(SPS,), (PPS,), CLIP[0][2:], CLIP[1]], mtu=1400)
     same = [packet[:4] + data[0][4:8] + packet[8:] for packet in data[:3]] + data[3:]
