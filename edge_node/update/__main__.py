@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
     commands.add_parser("settle", help="goes on with a trial that was cut off")
     commands.add_parser("status", help="what is in the slots")
     commands.add_parser("rollback", help="returns to the other slot")
+    commands.add_parser("restart", help="starts the node again, when no call is on")
     for what in ("install", "apply"):
         command = commands.add_parser(what)
         command.add_argument("bundle", type=Path)
@@ -73,6 +74,8 @@ def _run(args: argparse.Namespace, slots: Slots, updater: Updater) -> int:
             print(show.text(slots))
         case "settle":
             updater.settle()
+        case "restart":
+            updater.restart()
         case "install":
             updater.install(args.bundle, keys, downgrade=args.allow_downgrade)
         case "apply":

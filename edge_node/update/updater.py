@@ -79,6 +79,12 @@ class Updater:
         with self._slots.busy(wait=True):
             return None if self._slots.pending() is None else self._settle()
 
+    def restart(self) -> None:
+        """Starts what runs again, when no call is on: units and guard may be new. Raises EdgeNodeError."""
+        if not self._wait_for_idle():
+            raise EdgeNodeError("a call does not end: restart the node yourself, systemctl restart edge-node")
+        self._world.restart()
+
     def _working_slot(self) -> str | None:
         """The slot that runs; the other one from now on, where that cannot run any more; None when neither can."""
         current = self._slots.current()

@@ -132,6 +132,20 @@ def test_one_that_does_not_end_leaves_everything_as_it_was(
     assert machine.slots.withdraw() is None
 
 
+def test_a_new_package_restarts_the_node_when_nobody_is_cut_off(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What its postinst does when there is no new version to go with it."""
+    ringing = _Ringing(machine, monkeypatch, at=1, looks=5)
+    words = ["--root", str(machine.slots.root), "restart"]
+    assert main(words, machine.world) == 0 and ringing.restarts == [False]
+    assert "try-restart edge-node.service" not in (ROOT / "provisioning/deb/postinst").read_text()
+    _Ringing(machine, monkeypatch, at=1, looks=100_000)
+    machine.world.pace = 60.0
+    assert main(words, machine.world) == 1 and "does not end" in capsys.readouterr().err
+    assert machine.world.starts == ["a"]
+
+
 def test_returning_to_the_old_version_waits_for_a_call_too(
     machine: Machine, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
