@@ -26,7 +26,7 @@ PURE = [room for room, rank in RANKS.items() if rank == 1]
 # What a pure room may import from outside: values and arithmetic, nothing that waits, reads a clock or draws lots.
 PURE_STDLIB = {
     "__future__", "abc", "base64", "bisect", "collections", "dataclasses", "datetime", "enum", "fnmatch", "functools",
-    "heapq", "itertools", "json", "math", "operator", "re", "string", "struct", "types", "typing", "uuid",
+    "heapq", "ipaddress", "itertools", "json", "math", "operator", "re", "string", "struct", "types", "typing", "uuid",
 }  # fmt: skip
 CLI_MAY = {"simulator", "provision", "update"}
 TOP_LEVEL = {"edge_node", "hardware", "systemd", "provisioning", "tests"}

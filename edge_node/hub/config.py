@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_va
 from edge_node.errors import SettingsError
 from edge_node.hub.ice import IceServer
 from edge_node.protocol import payloads
+from edge_node.protocol.addresses import is_loopback
 from edge_node.protocol.grants import Scope, scope
 from edge_node.protocol.hub_events import HubLimits
 from edge_node.protocol.names import channel_problem
@@ -199,12 +200,7 @@ class HubConfig(Section):
     @property
     def is_local(self) -> bool:
         """True when only this machine can reach the hub."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     def ice_servers(self, peer_id: str, now_wall: float) -> list[dict[str, Any]]:
         """As `iceServers` in welcome.metadata, for this peer."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import logging
 import re
@@ -11,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
+
+from edge_node.protocol import addresses
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +43,7 @@ def address(request: web.BaseRequest) -> str:
 
 
 def is_loopback(request: web.BaseRequest) -> bool:
-    try:
-        return ipaddress.ip_address(address(request)).is_loopback
-    except ValueError:
-        return False
+    return addresses.is_loopback(address(request))
 
 
 def bearer(request: web.BaseRequest) -> str:

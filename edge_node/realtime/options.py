@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
+from edge_node.protocol.addresses import is_loopback, is_private
 from edge_node.protocol.backoff import BackoffPolicy
 from edge_node.protocol.names import DEFAULT_URL, WsCloseCode
 from edge_node.protocol.session_events import TERMINAL_CODES, SessionPolicy
@@ -16,7 +16,6 @@ from edge_node.realtime.credential import Credential, TokenProviderFn
 from edge_node.realtime.logger import Logger
 
 IceTransportPolicy = Literal["all", "relay"]
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,15 +107,8 @@ def origin(url: str | None, *, allow_insecure_lan: bool = False) -> str:
 
 
 def _may_be_insecure(host: str, lan: bool) -> bool:
-    if host in _LOOPBACK:
-        return True
-    if not lan:
-        return False
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return "." not in host or host.endswith((".local", ".lan", ".home.arpa", ".internal"))
-    return address.is_private or address.is_link_local or address.is_loopback
+    has_no_domain = "." not in host and ":" not in host
+    return is_loopback(host) or (lan and (has_no_domain or is_private(host)))
 
 
 def connect_url(server: str, credential: Credential, value: str) -> str:

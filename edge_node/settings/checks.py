@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import shlex
 from collections.abc import Iterable
@@ -11,13 +10,13 @@ from urllib.parse import urlsplit
 
 from edge_node.call.policy import ACTIONS
 from edge_node.errors import SettingsError
+from edge_node.protocol.addresses import is_loopback, is_private
 from edge_node.protocol.names import channel_problem, is_reserved
 from edge_node.protocol.rtsp_address import parse_address
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PIN = re.compile(r"GPIO([0-9]{1,2})")
 _MAX_GPIO = 53  # BCM2711 peripherals, section 5: GPIO0 to GPIO57; 0 to 27 reach a header, compute modules use up to 45
-_LOCAL_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa")
 OPEN = "open:"
 WIFI = "wifi"
 BUTTON_ACTIONS = (*ACTIONS, WIFI)
@@ -176,22 +175,3 @@ def insecure_origin_problem(url: str, allow_insecure_lan: bool) -> str | None:
 
 def _host_port(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def is_loopback(host: str) -> bool:
-    """True for this machine itself."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_private(host: str) -> bool:
-    """True for addresses, or names, that exist only inside one network (RFC 1918, RFC 4193, RFC 6762, RFC 8375)."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host.lower().endswith(_LOCAL_SUFFIXES)
-    return address.is_private and not address.is_unspecified
