@@ -31,6 +31,7 @@ RING_BYTES = 16_000_000
 """12 s at 10 Mbit/s; a longer pre-roll at a high rate gets shorter."""
 CLIP_BYTES = 64_000_000
 TICK_S = 0.25
+_PAUSED = 'outside calls nothing is encoded, set video.publish = "always"'
 MOST_PARTS = 3
 """Files of one press, when the pictures change their size meanwhile; the oldest clips have to make room for each."""
 
@@ -272,7 +273,8 @@ class ClipRecorder:
         if not done.pieces and done.part > 1:
             return
         if not done.pieces:
-            report.down("a clip has no picture in it: see what the camera does")
+            paused = self._raw and self._video.paused
+            report.down(f"a clip has no picture in it: {_PAUSED if paused else 'see what the camera does'}")
             return
         kept: list[Clip] = []
         pieces = [done.pieces[0], *sorted(done.pieces[1:], key=lambda piece: piece.at_s)]

@@ -253,6 +253,14 @@ async def test_a_press_while_the_camera_is_away_keeps_nothing_old(tmp_path: Path
     assert shelf.clips() == []
 
 
+async def test_pictures_that_are_encoded_in_calls_only_give_no_clip_and_it_says_why(tmp_path: Path) -> None:
+    async with recorder(ClipShelf(tmp_path, 10_000_000)) as (one, video, told):
+        video.set_active(False)
+        one.picture(av.VideoFrame(16, 16, "yuv420p"), 0.0)
+        one.press("ring")
+        await eventually(lambda: told.words and "video.publish" in told.words[-1])
+
+
 async def test_privacy_forgets_and_ends(tmp_path: Path) -> None:
     shelf = ClipShelf(tmp_path, 10_000_000)
     async with recorder(shelf, post_s=300.0) as (one, _, _told):
