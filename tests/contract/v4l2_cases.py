@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from edge_node.aio.clock import SystemClock
@@ -38,8 +38,8 @@ class Trouble(Protocol):
         """The driver gives up."""
         ...
 
-    def damage(self, *, on: bool) -> None:
-        """Every picture carries the error flag."""
+    def damage(self) -> None:
+        """The next picture carries the error flag."""
         ...
 
     def refuse_start(self) -> None:
@@ -89,6 +89,20 @@ class _Hides:
         self._device.ioctl(request, argument)
         if request == v4l2.ENUM_FMT and v4l2.named(argument.pixelformat) != self._only:
             argument.pixelformat = v4l2.fourcc("none")
+
+
+class _Counts:
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self.map, self.wait, self.close = device.map, device.wait, device.close
+        self.whole = self.damaged = 0
+
+    def ioctl(self, request: int, argument: Any) -> None:
+        self._device.ioctl(request, argument)
+        if request == v4l2.DQBUF:
+            broken = bool(argument.flags & v4l2.BUF_FLAG_ERROR)
+            self.damaged += broken
+            self.whole += not broken
 
 
 class Seen:
@@ -216,17 +230,20 @@ async def a_stream_that_breaks_is_lost_and_begins_anew(bench: Bench) -> None:
 async def damaged_pictures_are_passed_over(bench: Bench) -> None:
     if bench.trouble is None:
         return
-    async with filming(bench.source()) as (seen, task):
-        bench.trouble.damage(on=True)
-        try:
-            await asyncio.sleep(0.5)  # what was filled before still comes
-            count = len(seen.times)
-            await asyncio.sleep(1.0)
-            assert len(seen.times) == count
-            assert not task.done()
-        finally:
-            bench.trouble.damage(on=False)
+    counting: list[_Counts] = []
+
+    def opened(path: str) -> Device:
+        counting.append(_Counts(bench.open_device(path)))
+        return counting[-1]
+
+    async with filming(replace(bench, open_device=opened).source()) as (seen, task):
+        for damaged in range(1, 4):
+            bench.trouble.damage()
+            await until(lambda damaged=damaged: counting[0].damaged >= damaged)  # type: ignore[misc]
+        count = len(seen.times)
         await until(lambda: len(seen.times) >= count + 3)
+        assert not task.done()
+        assert len(seen.times) <= counting[0].whole
 
 
 async def a_start_that_fails_is_one_sentence_or_another_format(bench: Bench) -> None:
@@ -290,8 +307,8 @@ class Vivid:
     def break_stream(self) -> None:
         self._set("Inject Fatal Streaming Error", 1)
 
-    def damage(self, *, on: bool) -> None:
-        self._set("Inject V4L2_BUF_FLAG_ERROR", int(on))
+    def damage(self) -> None:
+        self._set("Inject V4L2_BUF_FLAG_ERROR", 1)
 
     def refuse_start(self) -> None:
         self._set("Inject VIDIOC_STREAMON Error", 1)

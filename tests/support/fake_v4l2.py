@@ -85,8 +85,8 @@ class FakeCamera:
     def break_stream(self) -> None:
         self.fails[v4l2.DQBUF] = errno.EIO
 
-    def damage(self, *, on: bool) -> None:
-        self.damages = on
+    def damage(self) -> None:
+        self.damages = True
 
     def refuse_start(self) -> None:
         self.fails[v4l2.STREAMON] = errno.EINVAL
@@ -194,6 +194,7 @@ class FakeDevice:
         self._shown += 1
         film = camera.pictures()
         flags = MONOTONIC | (v4l2.BUF_FLAG_ERROR if camera.damages else 0)
+        camera.damages = False
         picture = camera.script[shown] if shown < len(camera.script) else Picture(film[shown % len(film)], flags)
         index = self._queued.popleft()
         self._memory[index][: len(picture.data)] = picture.data

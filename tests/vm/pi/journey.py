@@ -16,6 +16,9 @@ import pytest_asyncio
 from edge_node.hub.server import Hub
 from edge_node.realtime.client import SignallingClient
 from edge_node.realtime.events import Message
+from tests.bench.footprint.__main__ import IDLE_MB
+from tests.bench.footprint.meter import by_mapping
+from tests.contract import v4l2_cases
 from tests.support.hub_client import running_hub
 from tests.support.waiting import eventually
 from tests.vm.pi import house
@@ -26,7 +29,12 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)
 
 KEPT = Path(os.environ.get("EDGE_NODE_VM_OUT", "test-output/vm"))
 PICTURES = 40
+IDLE_S = float(os.environ.get("EDGE_NODE_VM_IDLE_S", "15"))
+"""How long nobody comes at first."""
+SETTLE_S = 120.0
 IDENTITY = "sha256sum /var/lib/edge-node/identity.key /etc/edge-node/edge-node.toml"
+CASES = Path(v4l2_cases.__file__).read_text()
+PYTHON = "/opt/edge-node/current/venv/bin/python"
 MAIN_PID = f"systemctl show {UNIT} --property=MainPID --value"
 
 
@@ -82,17 +90,30 @@ async def test_01_first_boot(machine: Machine) -> None:
     assert await machine.shell("find /boot/firmware -type f") == "", "nothing is left on the card"
 
 
-async def test_02_the_led_shows_online(machine: Machine, record_property: Callable[[str, object], None]) -> None:
+async def test_02_the_led_shows_online(machine: Machine) -> None:
     """Alone on the channel it lights up for 0.1 s of 3; offline it would be half of the time, degraded a fifth."""
-    idle = int(await machine.shell(f"awk '/^VmRSS/ {{print $2}}' /proc/$({MAIN_PID})/status")) * 1024 / 1e6
-    record_property("rss_mb_without_viewer", round(idle, 1))
-    print(f"\nresident memory without a viewer {idle:.1f} MB")
     assert 1 <= await lit_percent(machine) <= 10, await machine.shell(
         f"systemctl status {UNIT} --no-pager", check=False
     )
 
 
-async def test_03_the_button_rings(machine: Machine, resident: Resident) -> None:
+async def test_03_nobody_watches(machine: Machine, record_property: Callable[[str, object], None]) -> None:
+    """Within SETTLE_S the start's leftovers are given back; afterwards no more is held than issue 7 allows."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    held: list[float] = []
+    while loop.time() - began < IDLE_S or (held[-1] > IDLE_MB and loop.time() - began < SETTLE_S):
+        held.append(int(await machine.shell(f"awk '/^VmRSS/ {{print $2}}' /proc/$({MAIN_PID})/status")) * 1024 / 1e6)
+        await asyncio.sleep(5.0)
+    owners = by_mapping(await machine.shell(f"cat /proc/$({MAIN_PID})/smaps"))
+    lines = [f"{rss:7.2f} MB, anonymous {anonymous:6.2f}  {owner}" for owner, (rss, anonymous) in owners.items()]
+    keep("memory.txt", "\n".join(lines) + "\n")
+    record_property("rss_mb_without_viewer", round(held[-1], 1))
+    print(f"\nresident memory without a viewer {held[0]:.1f} MB at first, {held[-1]:.1f} MB then")
+    assert held[-1] <= IDLE_MB, lines
+
+
+async def test_04_the_button_rings(machine: Machine, resident: Resident) -> None:
     await resident.arrive()
     await eventually(lambda: resident.node is not None, MEDIA_S)
     await machine.press(BUTTON)
@@ -101,7 +122,7 @@ async def test_03_the_button_rings(machine: Machine, resident: Resident) -> None
     assert 30 <= await lit_percent(machine) <= 70, "it flashes while it rings"
 
 
-async def test_04_the_camera_is_seen(resident: Resident, record_property: Callable[[str, object], None]) -> None:
+async def test_05_the_camera_is_seen(resident: Resident, record_property: Callable[[str, object], None]) -> None:
     seen, fps = await resident.sees(PICTURES)
     record_property("pictures_per_s", round(fps, 1))
     print(f"\n{fps:.1f} pictures per second of {house.WIDTH_PX}x{house.HEIGHT_PX} at {house.FPS}")
@@ -110,7 +131,7 @@ async def test_04_the_camera_is_seen(resident: Resident, record_property: Callab
     assert np.abs(seen[0].astype(int) - seen[-1]).max() > 50, "vivid's counter and text move"
 
 
-async def test_05_answered_and_heard_both_ways(machine: Machine, resident: Resident) -> None:
+async def test_06_answered_and_heard_both_ways(machine: Machine, resident: Resident) -> None:
     tone = f"speaker-test --device=plughw:0,0 --test=sine --frequency={house.MIC_HZ:.0f} --channels=1 --rate=48000"
     await machine.shell(f"systemd-run --quiet --unit=tone {tone}")
     ring = await resident.message(lambda m: m["type"] == "call.ring")
@@ -125,7 +146,7 @@ async def test_05_answered_and_heard_both_ways(machine: Machine, resident: Resid
         raise AssertionError(f"the resident's {house.VOICE_HZ} Hz is not heard at the door, but {heard:.0f} Hz")
 
 
-async def test_06_the_door_opens(machine: Machine, resident: Resident) -> None:
+async def test_07_the_door_opens(machine: Machine, resident: Resident) -> None:
     await machine.pin(RELAY, level=0)
     await resident.says("door.open", door="door", nonce="n-1", at=1)
     await machine.pin(RELAY, level=1)
@@ -134,14 +155,14 @@ async def test_06_the_door_opens(machine: Machine, resident: Resident) -> None:
     await machine.pin(RELAY, level=0)
 
 
-async def test_07_hung_up(machine: Machine, resident: Resident) -> None:
+async def test_08_hung_up(machine: Machine, resident: Resident) -> None:
     ring = await resident.message(lambda m: m["type"] == "call.ring")
     await resident.says("call.hangup", call=ring["call"])
     await resident.message(lambda m: m["type"] == "call.state" and m["state"] == "ended")
     assert (await house.status(machine))["call"]["state"] == "idle"
 
 
-async def test_08_telemetry(hub: Hub, resident: Resident, record_property: Callable[[str, object], None]) -> None:
+async def test_09_telemetry(hub: Hub, resident: Resident, record_property: Callable[[str, object], None]) -> None:
     samples: list[dict[str, object]] = []
     async with SignallingClient(api_key=hub.dev_key, url=hub.url) as client:
         client.on(Message, lambda event: samples.append(event.data))
@@ -154,7 +175,7 @@ async def test_08_telemetry(hub: Hub, resident: Resident, record_property: Calla
     print(f"\nresident memory with a viewer {sample['service']['rss_mb']} MB")
 
 
-async def test_09_a_frozen_process_is_replaced(machine: Machine) -> None:
+async def test_10_a_frozen_process_is_replaced(machine: Machine) -> None:
     """By the unit's own watchdog of 30 seconds."""
     frozen = (await machine.shell(MAIN_PID)).strip()
     await machine.shell(f"kill -{signal.SIGSTOP:d} {frozen}")
@@ -163,19 +184,23 @@ async def test_09_a_frozen_process_is_replaced(machine: Machine) -> None:
     await online(machine)
 
 
-async def test_10_the_network_is_cut_and_returns(machine: Machine, resident: Resident) -> None:
+async def test_11_the_network_is_cut_and_returns(machine: Machine, resident: Resident) -> None:
     pid = await machine.shell(MAIN_PID)
     await machine.cable(plugged=False)
     ask = f"systemctl show {UNIT} --property=StatusText --value"
     await machine.eventually(ask, lambda said: f"on {house.CHANNEL}" not in said, 180)
-    assert 35 <= await lit_percent(machine) <= 65, "it blinks while it is offline"
+    for _ in range(5):  # a starved machine loses its sound card for a while, too, and shows that
+        if 35 <= (lit := await lit_percent(machine)) <= 65:
+            break
+    else:
+        raise AssertionError(f"it blinks while it is offline, but is lit for {lit} %")
     await machine.cable(plugged=True)
     await online(machine)
     assert await machine.shell(MAIN_PID) == pid, "the same process"
     await still_rings(machine, resident)
 
 
-async def test_11_the_power_is_cut_and_returns(machine: Machine, resident: Resident) -> None:
+async def test_12_the_power_is_cut_and_returns(machine: Machine, resident: Resident) -> None:
     identity = await machine.shell(IDENTITY)
     await machine.cut_power()
     await machine.power_on()
@@ -185,7 +210,7 @@ async def test_11_the_power_is_cut_and_returns(machine: Machine, resident: Resid
     await still_rings(machine, resident)
 
 
-async def test_12_killed_while_the_door_is_open(
+async def test_13_killed_while_the_door_is_open(
     machine: Machine, resident: Resident, record_property: Callable[[str, object], None]
 ) -> None:
     """The pin is low before the pulse would have ended, and the unit saw to that itself.
@@ -206,7 +231,18 @@ async def test_12_killed_while_the_door_is_open(
     print(f"\nthe unit had released the relay {took_s:.2f} s after the program was killed")
 
 
-async def test_13_the_journal_tells_of_no_bug(machine: Machine) -> None:
+async def test_14_the_camera_fails_in_every_way(machine: Machine) -> None:
+    """tests/contract/v4l2_cases.py on the kernel's own camera for tests, whose controls make things go wrong."""
+    await machine.shell(f"systemctl stop {UNIT}", timeout_s=60)
+    await machine.write("/root/v4l2_cases.py", CASES)
+    said = await machine.shell(f"{PYTHON} /root/v4l2_cases.py /dev/video0", timeout_s=400)
+    assert said.count(" s\n") == len(v4l2_cases.CASES), said
+    print(f"\n{said}")
+    await machine.shell(f"systemctl start {UNIT}", timeout_s=300)
+    await online(machine)
+
+
+async def test_15_the_journal_tells_of_no_bug(machine: Machine) -> None:
     assert "Traceback" not in await machine.shell(f"journalctl --no-pager --boot=all --unit={UNIT}")
 
 
