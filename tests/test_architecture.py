@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "edge_node"
 
 RANKS: dict[str, int] = {
-    "errors": 0, "version": 0, "durable": 0,
+    "errors": 0, "version": 0, "durable": 0, "bucket": 0,
     "protocol": 1, "call": 1, "dsp": 1, "encode_plan": 1, "telemetry": 1, "rtp": 1,
     "ports": 2, "settings": 2, "aio": 2,
     "realtime": 3, "media": 3, "devices": 3, "hub": 3, "host": 3,

@@ -1,8 +1,10 @@
-"""Token buckets as values, which bound how often something may happen."""
+"""How often each of many may do something."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from edge_node.bucket import Bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,12 +13,6 @@ class Rate:
 
     per_s: float
     burst: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Level:
-    tokens: float
-    at: float
 
 
 class Buckets:
@@ -29,20 +25,20 @@ class Buckets:
     def __init__(self, rate: Rate, size: int = 512) -> None:
         self._rate = rate
         self._size = size
-        self._levels: dict[str, _Level] = {}
+        self._buckets: dict[str, Bucket] = {}
         self.refused = 0
 
     def __len__(self) -> int:
-        return len(self._levels)
+        return len(self._buckets)
 
     def take(self, key: str, now: float) -> bool:
         """True when `key` may act at `now` (seconds)."""
-        level = self._levels.pop(key, None) or _Level(self._rate.burst, now)
-        tokens = min(self._rate.burst, level.tokens + (now - level.at) * self._rate.per_s)
-        granted = tokens >= 1
+        rate = self._rate
+        bucket = self._buckets.pop(key, None) or Bucket(rate.per_s, rate.burst, rate.burst, now)
+        granted = bucket.take(now)
         if not granted:
             self.refused += 1
-        elif len(self._levels) >= self._size:
-            self._levels.pop(next(iter(self._levels)))
-        self._levels[key] = _Level(tokens - 1 if granted else tokens, now)
+        elif len(self._buckets) >= self._size:
+            self._buckets.pop(next(iter(self._buckets)))
+        self._buckets[key] = bucket
         return granted

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from edge_node.bucket import Bucket
 from edge_node.protocol.codec import decode_client
 from edge_node.protocol.frames import (
     Ack,
@@ -41,7 +42,7 @@ from edge_node.protocol.hub_events import (
     SendText,
     Shutdown,
 )
-from edge_node.protocol.hub_meters import Bucket, HubCounters, Quota, return_delays_ms
+from edge_node.protocol.hub_meters import HubCounters, Quota, return_delays_ms
 from edge_node.protocol.names import ErrorCode, WsCloseCode, is_reserved
 from edge_node.protocol.patterns import Pattern, parse_pattern
 from edge_node.protocol.presence import Presence

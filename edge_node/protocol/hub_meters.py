@@ -18,26 +18,6 @@ FANOUT_BOUNDS = (0, 1, 2, 5, 10, 50, 100, 500, 1000)
 
 
 @dataclass(slots=True)
-class Bucket:
-    """A token bucket: `rate_per_s` on average, `burst` at once; times in monotonic seconds."""
-
-    rate_per_s: float
-    burst: float
-    tokens: float
-    refilled_at: float
-
-    def take(self, now: float) -> bool:
-        """Takes one token; False when there is none. A clock that goes back earns nothing."""
-        earned = max(0.0, now - self.refilled_at) * self.rate_per_s
-        self.tokens = min(self.burst, self.tokens + earned)
-        self.refilled_at = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
-
-
-@dataclass(slots=True)
 class Quota:
     """Messages per period; periods follow each other from the first message on. `limit` None: counted, not limited."""
 

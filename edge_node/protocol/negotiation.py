@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
+from edge_node.bucket import Bucket
+
 # Browsers offer the moment a peer appears, and a Chromium (156) that has to take its first offer back within some 20 ms
 # never gathers a candidate again; later, the JS SDK does not find the metadata of tracks that took the places of its
 # own. So even the impolite side lets a stranger go first; one of ours, which said hello, needs less of a head start.
@@ -202,8 +204,7 @@ class Negotiation:
         self._up = False
         self._attempt = 0
         self._gave_up = False
-        self._restart_tokens = float(REMOTE_RESTARTS)
-        self._restart_at = 0.0
+        self._restarts = Bucket(1 / REMOTE_RESTART_EVERY_S, REMOTE_RESTARTS, REMOTE_RESTARTS, 0.0)
 
     @property
     def deadline(self) -> float | None:
@@ -304,7 +305,7 @@ class Negotiation:
             return [Ignore("both sides offered: this one is impolite and goes on with its own offer")]
         known = self._remote_ufrag
         restarted = self._settled and known is not None and ufrag is not None and ufrag != known
-        if restarted and not self._may_restart(now):
+        if restarted and not self._restarts.take(now):
             return [Ignore("the other side restarts too often")]
         # A peer connection that has never exchanged anything is replaced rather than rolled back: it costs nothing.
         fresh = self._broken or restarted or (self._offered and not self._settled)
@@ -317,15 +318,6 @@ class Negotiation:
         self._offer_at = self._answer_due = self._retry_at = None
         self._offer_ufrag = ufrag
         return [TakeOffer(fresh, rollback)]
-
-    def _may_restart(self, now: float) -> bool:
-        earned = (now - self._restart_at) / REMOTE_RESTART_EVERY_S
-        self._restart_tokens = min(float(REMOTE_RESTARTS), self._restart_tokens + earned)
-        self._restart_at = now
-        if self._restart_tokens < 1.0:
-            return False
-        self._restart_tokens -= 1.0
-        return True
 
     def _exchanged(self, satisfied: bool, now: float) -> list[NegotiationEffect]:
         answered = not self._offered
@@ -362,7 +354,7 @@ class Negotiation:
     def _replaced(self, now: float) -> list[NegotiationEffect]:
         if not (self._offered or self._settled or self._broken):
             return []  # nothing was agreed with its former self
-        if not self._may_restart(now):
+        if not self._restarts.take(now):
             return self._failed(now)
         self._attempt, self._gave_up = 0, False
         self._reset()

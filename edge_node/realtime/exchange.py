@@ -1,4 +1,4 @@
-"""Offers, answers and candidates, as they are made, sent, taken and applied to a peer connection."""
+"""Offers, answers, candidates: made, sent, taken, applied to a peer connection."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ from edge_node.cli.control_client import call, find_socket
 from edge_node.errors import EdgeNodeError, RetryLater, SettingsError, UsageError
 from edge_node.node.control import MAX_CLIENTS, MAX_LINE_BYTES, ControlServer, server_path, socket_paths
 from tests.support.waiting import eventually
-
-Serve = Callable[..., Awaitable[ControlServer]]
 
 
 class World:

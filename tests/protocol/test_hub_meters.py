@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_node.bucket import Bucket
 from edge_node.protocol.hub_meters import (
     FANOUT_BOUNDS,
     MIN_RETRY_MS,
     RETURNS_PER_S,
-    Bucket,
     Histogram,
     HubCounters,
     Quota,
