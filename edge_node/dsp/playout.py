@@ -19,8 +19,9 @@ from edge_node.dsp.speed import SpeedControl
 LIVE = 200 * MS
 """More than this above the target is thrown away at once."""
 BEHIND = 35 * MS
-BEHIND_FOR = RATE
-"""So much above the target for a whole second is thrown away, too: a delay that came must go."""
+BEHIND_FOR_S = 1.0
+"""So much above the target is thrown away, too, after a second in which it was never half of that: a delay that came
+must go, and a machine that is held up now and then must not hide it."""
 SHORT = 25 * MS
 """A gap is used to hold more when the level is so far below its target."""
 THIN = 30 * MS
@@ -86,7 +87,8 @@ class PlayoutBuffer:
         """How long the last sample of the newest packet had to wait yet when it came: the level without its saw."""
         self._half = 0
         """Of the newest packet: so far the level is below its target halfway between two of them."""
-        self._behind = 0
+        self._behind_since: float | None = None
+        """Since when far more than the target is held, without a pause."""
         self._pending = silence(0)
         """Goes out before all else: a quiet block once more, or the last cycle of a voice."""
         self._thin = 0
@@ -166,7 +168,7 @@ class PlayoutBuffer:
         if self._filling and not self._filled(now):
             return self._concealer.missing(frames)
         over = self.level + self._half - self.target  # 0 halfway between two packets
-        if self._too_late(over, frames):
+        if self._too_late(over, now):
             return self._skip(frames)
         steady = self.level + frames if self._steady is None else self._steady
         taken = frames + self._speed.step(steady - self.target, frames)
@@ -259,9 +261,12 @@ class PlayoutBuffer:
             at = max(at, pts + len(self._packets[pts]))
         return min(at, stop) - self._next
 
-    def _too_late(self, over: int, frames: int) -> bool:
-        self._behind = self._behind + frames if over > BEHIND else 0
-        return over > LIVE or self._behind >= BEHIND_FOR
+    def _too_late(self, over: int, now: float) -> bool:
+        if over <= BEHIND // 2:
+            self._behind_since = None
+            return False
+        since = self._behind_since = now if self._behind_since is None else self._behind_since
+        return over > LIVE or (over > BEHIND + self._half and now - since >= BEHIND_FOR_S)
 
     def _take(self, frames: int) -> Pcm:
         """Cuts the next `frames` samples out of the packets; a gap is concealed."""
@@ -301,7 +306,7 @@ class PlayoutBuffer:
         self._gaps += self._whole
         self._whole = False
         self._filling = True
-        self._behind = 0
+        self._behind_since = None
         self._waits_since = now
         if not self._packets:
             self._dry_at = now
@@ -310,7 +315,7 @@ class PlayoutBuffer:
     def _skip(self, frames: int) -> Pcm:
         """Jumps to the target's distance from live, fading from what would have come to what comes instead."""
         self._skips += 1
-        self._behind = 0
+        self._behind_since = None
         self._speed.settle()
         self._steady = None
         old = self._take(min(FADE, frames))

@@ -312,6 +312,20 @@ def test_a_delay_that_stays_is_cut_after_a_second() -> None:
     assert buffer.stats().level_ms < buffer.stats().target_ms + 30
 
 
+def test_a_machine_that_is_held_up_now_and_then_does_not_hide_a_delay() -> None:
+    """As before, but each 0.6 s a packet is handled 35 ms late: then less is held, for a moment."""
+    sent = [(n * 0.02 + (0.06 if n < 100 else 0.0) + (0.035 if n % 30 == 0 else 0.0), n) for n in range(500)]
+    buffer, waiting, over_ms = PlayoutBuffer(), sorted(sent, reverse=True), []
+    for step in range(900):
+        while waiting and waiting[-1][0] <= step / 100:
+            at, n = waiting.pop()
+            buffer.push(n * PACKET, LOUD, at)
+        buffer.pull(BLOCK, step / 100)
+        over_ms.append((buffer.level - buffer.target) / MS)
+    assert sum(over_ms[500:]) / 400 < 20
+    assert buffer.gaps == 0
+
+
 def test_a_voice_is_stretched_without_a_gap_when_much_more_is_to_be_held() -> None:
     """Packets come less and less evenly while somebody speaks without a pause: same pitch, no click, no break."""
     tone = Tone(200, 0.3).block(10 * RATE)
