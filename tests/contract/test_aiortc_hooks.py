@@ -1,4 +1,4 @@
-"""What aiortc and aioice promise in private: each handle that edge_node.realtime.aiortc_adapter or aiortc_outlet takes hold of."""
+"""What aiortc and aioice promise in private: each handle that aiortc_adapter and aiortc_outlet take hold of."""
 
 from __future__ import annotations
 
