@@ -284,6 +284,7 @@ class _Kept:
         self._first = first
 
         def begun() -> None:
+            self._told = ""
             if not first.done():
                 first.set_result(None)
 
@@ -306,7 +307,7 @@ class _Kept:
             await asyncio.sleep(RETRY_S)
 
     def _tell(self, err: Exception) -> None:
-        """Once, not every RETRY_S while the device is away."""
+        """Once each time the device is lost, not every RETRY_S while it is away."""
         if self._told != str(err):
             self._told = str(err)
             expected = isinstance(err, RetryLater | DeviceMissing)

@@ -170,6 +170,12 @@ async def test_a_tap_that_never_returns_does_not_keep_the_device(
     await eventually(lambda: sound_queues.TAP_THREAD not in {thread.name for thread in threading.enumerate()})
 
 
+def handed_over(speaker: Speaker) -> int:
+    """Blocks under way to the card."""
+    stream = speaker._pair._opened.get("output")
+    return 0 if stream is None or stream._work is None else len(stream._work._sent)
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 async def test_stop_withdraws_what_the_card_has_not_fetched(
     stopped: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -181,6 +187,7 @@ async def test_stop_withdraws_what_the_card_has_not_fetched(
     speaker = Speaker(48_000, worker=(*fake("holds"), str(fetch)))
     speaker.feed(np.full(48_000, 5000, np.int16).tobytes())
     async with speaker:
+        await eventually(lambda: handed_over(speaker) == 8)
         if stopped:
             speaker.stop()
         fetch.touch()
