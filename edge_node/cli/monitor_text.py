@@ -25,7 +25,8 @@ def render(rows: Sequence[Row], channel: str, width: int) -> list[str]:
 
 def cells(row: Row) -> tuple[str, ...]:
     """One row as words, `-` for what the node does not know."""
-    notes = "; ".join((*row.degraded, *row.throttled))
+    limited = () if row.limited_by is None else (f"picture limited by {row.limited_by}",)
+    notes = "; ".join((*row.degraded, *row.throttled, *limited))
     return (
         printable(row.node, MAX_NAME_CHARS),
         printable(row.state, MAX_NAME_CHARS),

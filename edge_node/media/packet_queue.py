@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 ROUNDING_S = 1e-6
 GOP_CACHE_S = 10.0
 GOP_CACHE_BYTES = 4_000_000
+GOP_CACHE_STALE_S = 5.0
+"""What a camera gave before it fell silent for so long is not shown as if it were now."""
 # While a remembered group leaves at the sender's pace, this much more of what comes meanwhile may wait behind it.
 CATCH_UP_S = 4.0
 
@@ -148,11 +150,13 @@ class GopCache:
         self._max_s = max_s
         self._max_bytes = max_bytes
         self._items: list[Coded] = []
+        self._newest_at = 0.0
         self._seconds = 0.0
         self._bytes = 0
 
-    def put(self, item: Coded) -> None:
-        """Remembers a picture when its keyframe is remembered."""
+    def put(self, item: Coded, now: float) -> None:
+        """Remembers a picture when its keyframe is remembered; `now` in seconds on any clock."""
+        self._newest_at = now
         if item.keyframe:
             self.clear()
         elif not self._items:
@@ -169,6 +173,6 @@ class GopCache:
         self._seconds = 0.0
         self._bytes = 0
 
-    def group(self) -> tuple[Coded, ...]:
-        """The group, keyframe first; empty when there is none."""
-        return tuple(self._items)
+    def group(self, now: float) -> tuple[Coded, ...]:
+        """The group, keyframe first; empty when there is none, or it is older than GOP_CACHE_STALE_S."""
+        return () if now - self._newest_at > GOP_CACHE_STALE_S else tuple(self._items)

@@ -31,9 +31,12 @@ class Transcode:
     are remembered, so that a viewer sees one at once. unit() comes from any one thread, want() from any.
     """
 
-    def __init__(self, on_picture: Callable[[av.VideoFrame, float], None], judge: Judge) -> None:
+    def __init__(
+        self, on_picture: Callable[[av.VideoFrame, float], None], judge: Judge, now: Callable[[], float]
+    ) -> None:
         self._on_picture = on_picture
         self._judge = judge
+        self._now = now
         self._lock = threading.Lock()
         self._cache = GopCache()
         self._decoder: UnitDecoder | None = None
@@ -78,7 +81,8 @@ class Transcode:
             if self._decoder is not None:
                 self._give_up_on(self._decoder)
                 self._decoder.offer(unit.data, at_s, duration_s, keyframe=unit.keyframe)
-            self._cache.put(Coded(Unit(unit.data, unit.decode_as or "", keyframe=unit.keyframe), 0, duration_s))
+            coded = Unit(unit.data, unit.decode_as or "", keyframe=unit.keyframe)
+            self._cache.put(Coded(coded, 0, duration_s), self._now())
             if self._decoder is None and (self._wanted or self._judged is None):
                 self._begin()
 
@@ -106,7 +110,7 @@ class Transcode:
         assert self._codec is not None
         self._decoder = UnitDecoder(self._codec, self._decoded, reorders=self._codec != "mjpeg")
         self.decoders_opened += 1
-        group = self._cache.group()
+        group = self._cache.group(self._now())
         for index, item in enumerate(group):  # at once, so that only its newest picture is worth encoding
             at_s = self._last_at - (len(group) - 1 - index) * BURST_STEP_S
             self._decoder.offer(item.unit.data, at_s, 0.0, keyframe=item.keyframe)

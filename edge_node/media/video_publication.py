@@ -84,7 +84,7 @@ class VideoPublication:
         self._timeline = UnitTimeline(self._origin)
         self._asks = KeyframeAsks(clock, self._forward_ask)
         self.track.on_keyframe = self._asks.served
-        self._transcode = Transcode(self._raw, judge)
+        self._transcode = Transcode(self._raw, judge, clock.monotonic)
         self._decorate = decorate
         self._transcoding = False
         self._active = True

@@ -205,7 +205,7 @@ class FanoutTrack:
 
     def _group(self) -> tuple[Coded, ...]:
         cache = self._cache
-        return cache.group() if cache is not None else ()
+        return cache.group(self.now()) if cache is not None else ()
 
     def _drain(self) -> None:
         with self._inbox_lock:
@@ -218,12 +218,11 @@ class FanoutTrack:
             self.demand.request_keyframe()  # the views cannot see that pictures are missing before they reach them
 
     def _give(self, item: Coded) -> None:
-        cache = self._cache
+        cache, now = self._cache, self.now()
         if cache is not None:
-            cache.put(item)
+            cache.put(item, now)
         if self.paused:
             return
-        now = self.now()
         for view in self._views:
             if view.admits(item, now) if cache is not None else view.keep_up(item, now):
                 view.push(item)

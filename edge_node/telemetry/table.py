@@ -28,6 +28,8 @@ class Row:
     rtt_ms: float | None
     loss_percent: float | None
     throttled: tuple[str, ...]
+    limited_by: str | None
+    """Why the picture is less than was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ def _row(seen: _Seen, now: float) -> Row:
         rtt_ms=_worst(peer.rtt_ms for peer in sample.peers),
         loss_percent=_worst(peer.loss_percent for peer in sample.peers),
         throttled=sample.host.throttled or (),
+        limited_by=sample.video.limited_by,
     )
 
 

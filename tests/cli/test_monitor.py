@@ -116,7 +116,7 @@ def test_a_channel_that_is_none(
 def test_the_table() -> None:
     table = Table()
     host = {"cpu_percent": 12.4, "soc_temp_c": 50.6, "throttled": ["under_voltage"], "wifi_rssi_dbm": -60}
-    video = {"viewers": 2, "fps": 29.97, "kbps": 1800}
+    video = {"viewers": 2, "fps": 29.97, "kbps": 1800, "limited_by": "heat"}
     peers = [{"id": "a", "rtt_ms": 20.4, "loss_percent": 0.26}]
     table.update(sample(host=host, video=video, peers=peers, service={"degraded": ["mic: gone"]}), now=0.0)
     table.update(sample(node="evil\x1b[2J"), now=0.0)
@@ -125,6 +125,7 @@ def test_the_table() -> None:
     assert " ".join(lines[1].split()) == "NODE STATE AGE VIEWERS FPS KBPS RTT LOSS CPU TEMP WI-FI NOTES"
     assert lines[2].split()[:9] == ["evil?[2J", "idle", "7", "s", "-", "-", "-", "-", "-"]
     expected = "front-door degraded 7 s 2 30.0 1800 20 ms 0.3 % 12 % 51 °C -60 dBm mic: gone; under_voltage"
+    expected += "; picture limited by heat"
     assert lines[3].split() == expected.split()
     assert all(len(line) <= 30 for line in render(table.rows(now=7.0), "telemetry/*", width=30))
     assert "100 s" not in (text := render(table.rows(now=180.0), "c", 200)[2]) and "3 min" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -121,7 +122,7 @@ def unit_of(clip: ForeignClip, number: int) -> AccessUnit:
 
 async def test_unwatched_one_picture_is_decoded_and_the_rest_remembered() -> None:
     shown = Shown()
-    transcode = Transcode(shown.picture, lambda codec, width, height: None)
+    transcode = Transcode(shown.picture, lambda codec, width, height: None, time.monotonic)
     for number in range(5):
         transcode.unit(unit_of(HEVC, number))
     await eventually(lambda: transcode._decoder is None)
@@ -139,7 +140,9 @@ async def test_unwatched_one_picture_is_decoded_and_the_rest_remembered() -> Non
 
 async def test_a_size_that_grows_in_the_middle_is_judged_again() -> None:
     large = foreign_clip("H265", 15, 480, 320)
-    transcode = Transcode(Shown().picture, lambda codec, width, height: "too large" if width > 320 else None)
+    transcode = Transcode(
+        Shown().picture, lambda codec, width, height: "too large" if width > 320 else None, time.monotonic
+    )
     transcode.want(True)
     for number in range(5):
         transcode.unit(unit_of(HEVC, number))
@@ -157,7 +160,7 @@ async def test_a_size_that_grows_in_the_middle_is_judged_again() -> None:
 
 async def test_another_codec_begins_anew() -> None:
     shown = Shown()
-    transcode = Transcode(shown.picture, lambda codec, width, height: None)
+    transcode = Transcode(shown.picture, lambda codec, width, height: None, time.monotonic)
     transcode.want(True)
     for number in range(10):
         transcode.unit(unit_of(HEVC, number))
@@ -168,7 +171,7 @@ async def test_another_codec_begins_anew() -> None:
 
 
 def test_a_clock_that_jumps_is_anchored_anew() -> None:
-    transcode = Transcode(Shown().picture, lambda codec, width, height: None)
+    transcode = Transcode(Shown().picture, lambda codec, width, height: None, time.monotonic)
     unit = AccessUnit(b"", False, 0, 100.0, "hevc")
     assert transcode._steady(unit) == 100.0
     assert transcode._steady(replace(unit, timestamp=9000, captured_at=100.3)) == pytest.approx(100.1)

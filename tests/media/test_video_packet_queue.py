@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.media.packet_queue import CATCH_UP_S, Coded, GopCache, PacketQueue
+from edge_node.media.packet_queue import CATCH_UP_S, GOP_CACHE_STALE_S, Coded, GopCache, PacketQueue
 from edge_node.rtp.packetize import Unit
 
 
@@ -120,16 +120,17 @@ def test_whatever_happens_the_stream_can_be_decoded(keyframes: list[bool], pops:
 def test_the_cache_keeps_the_pictures_since_the_last_keyframe() -> None:
     cache = GopCache()
     for number in range(5):
-        cache.put(coded(number, keyframe=number in (1, 3)))
-    assert [item.pts for item in cache.group()] == [3, 4]
+        cache.put(coded(number, keyframe=number in (1, 3)), number)
+    assert [item.pts for item in cache.group(4 + GOP_CACHE_STALE_S)] == [3, 4]
+    assert cache.group(4.1 + GOP_CACHE_STALE_S) == ()  # the camera is away: that is not what it sees
 
 
 def test_the_cache_is_bounded_in_time_and_size() -> None:
     for cache in (GopCache(max_s=0.25), GopCache(max_bytes=25)):
         for number in range(3):
-            cache.put(coded(number, keyframe=number == 0))
-        assert cache.group() == ()
-        cache.put(coded(4))
-        assert cache.group() == ()
-        cache.put(coded(5, keyframe=True))
-        assert len(cache.group()) == 1
+            cache.put(coded(number, keyframe=number == 0), 0.0)
+        assert cache.group(0.0) == ()
+        cache.put(coded(4), 0.0)
+        assert cache.group(0.0) == ()
+        cache.put(coded(5, keyframe=True), 0.0)
+        assert len(cache.group(0.0)) == 1
