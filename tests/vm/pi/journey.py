@@ -72,6 +72,12 @@ async def resident(hub: Hub) -> AsyncIterator[Resident]:
         await resident.leave()
 
 
+@pytest.fixture(scope="module")
+def idle() -> list[tuple[float, list[str]]]:
+    """Resident memory of the node that nobody watches in MB, with whose it is."""
+    return []
+
+
 def keep(name: str, text: str) -> None:
     """As a part of the test's output."""
     KEPT.mkdir(parents=True, exist_ok=True)
@@ -97,8 +103,10 @@ async def test_02_the_led_shows_online(machine: Machine) -> None:
     )
 
 
-async def test_03_nobody_watches(machine: Machine, record_property: Callable[[str, object], None]) -> None:
-    """Within SETTLE_S the start's leftovers are given back; afterwards no more is held than issue 7 allows."""
+async def test_03_nobody_watches(
+    machine: Machine, idle: list[tuple[float, list[str]]], record_property: Callable[[str, object], None]
+) -> None:
+    """Within SETTLE_S the start's leftovers are given back; judged at the end of the journey."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     held: list[float] = []
@@ -110,7 +118,7 @@ async def test_03_nobody_watches(machine: Machine, record_property: Callable[[st
     keep("memory.txt", "\n".join(lines) + "\n")
     record_property("rss_mb_without_viewer", round(held[-1], 1))
     print(f"\nresident memory without a viewer {held[0]:.1f} MB at first, {held[-1]:.1f} MB then")
-    assert held[-1] <= IDLE_MB, lines
+    idle.append((held[-1], lines))
 
 
 async def test_04_the_button_rings(machine: Machine, resident: Resident) -> None:
@@ -244,6 +252,12 @@ async def test_14_the_camera_fails_in_every_way(machine: Machine) -> None:
 
 async def test_15_the_journal_tells_of_no_bug(machine: Machine) -> None:
     assert "Traceback" not in await machine.shell(f"journalctl --no-pager --boot=all --unit={UNIT}")
+
+
+async def test_16_no_more_memory_than_allowed(idle: list[tuple[float, list[str]]]) -> None:
+    """Kernels from 6.18 on map whole large folios of libraries: what nobody touched counts, too, up to 10 MB."""
+    [(held_mb, lines)] = idle
+    assert held_mb <= IDLE_MB, lines
 
 
 async def still_rings(machine: Machine, resident: Resident) -> None:
