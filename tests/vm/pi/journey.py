@@ -255,7 +255,7 @@ async def test_15_the_journal_tells_of_no_bug(machine: Machine) -> None:
 
 
 async def test_16_no_more_memory_than_allowed(idle: list[tuple[float, list[str]]]) -> None:
-    """Kernels from 6.18 on map whole large folios of libraries: what nobody touched counts, too, up to 10 MB."""
+    """How many pages of libraries the guest's kernel maps differs by 10 MB from boot to boot."""
     [(held_mb, lines)] = idle
     assert held_mb <= IDLE_MB, lines
 
