@@ -11,8 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+import av
 from aiortc import RTCRtpTransceiver
-from aiortc.codecs import is_rtx
+from aiortc.codecs import get_decoder, is_rtx
+from aiortc.codecs.base import Decoder
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtp import RtpPacket
 
@@ -38,8 +40,8 @@ HOOKS = (
     "_send_rtcp_nack",
     "_send_rtcp_pli",
 )
-# One second of pictures, two of sound: a decoder that is further behind does not catch up.
-QUEUE = {"video": 30, "audio": 100}
+QUEUE_PICTURES = 30
+"""A second: a decoder that is further behind does not catch up."""
 SOUND_STEP = 960
 
 
@@ -57,7 +59,7 @@ def bind_receiver(transceiver: RTCRtpTransceiver) -> None:
         receiver.track._queue = Router()
         return
     reception: Reception = (Pictures if transceiver.kind == "video" else Sound)(receiver)
-    receiver.track._queue = Router(reception)
+    receiver.track._queue = reception.router
     receiver._RTCRtpReceiver__jitter_buffer = reception
     receiver._RTCRtpReceiver__nack_generator = None
     receiver._RTCRtpReceiver__decoder_queue = reception.queue
@@ -83,11 +85,11 @@ async def release_receiver(transceiver: RTCRtpTransceiver) -> None:
 class DecodeQueue(queue.Queue[Any]):
     """Stands in for a receiver's unbounded queue; the loop puts, the decoder's thread gets.
 
-    Overflow rule: `overflow(queue)` makes what waits go, and says whether the next one may come. `ended()` hears of the
-    None with which aiortc stops the thread.
+    Overflow rule: the next one is lost, and `overflow()` makes go what waits. `ended()` hears of the None with which
+    aiortc stops the thread.
     """
 
-    def __init__(self, size: int, overflow: Callable[[DecodeQueue], bool], ended: Callable[[], None]) -> None:
+    def __init__(self, size: int, overflow: Callable[[], None], ended: Callable[[], None]) -> None:
         super().__init__()
         self._size = size
         self._overflow = overflow
@@ -97,7 +99,8 @@ class DecodeQueue(queue.Queue[Any]):
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         if item is None:
             self._ended()
-        elif self.qsize() >= self._size and not self._overflow(self):
+        elif self.qsize() >= self._size:
+            self._overflow()
             self.dropped += 1
             return
         super().put(item)
@@ -118,8 +121,9 @@ class DecodeQueue(queue.Queue[Any]):
 class Reception(ABC):
     """Stands in for a receiver's jitter buffer and for its flag of decoding errors."""
 
-    def __init__(self, receiver: Any, size: int) -> None:
-        self.queue = DecodeQueue(size, self._overflowed, self._ended)
+    def __init__(self, receiver: Any) -> None:
+        self.queue = DecodeQueue(QUEUE_PICTURES, self._overflowed, self._ended)
+        self.router = Router(self)
         self._receiver = receiver
         self._loop = asyncio.get_running_loop()
         self._tasks = TaskGroup("reception")
@@ -174,16 +178,13 @@ class Reception(ABC):
     @abstractmethod
     def _deadline(self) -> float | None: ...
 
-    @abstractmethod
-    def _overflowed(self, waiting: DecodeQueue) -> bool: ...
+    def _overflowed(self) -> None:  # noqa: B027  (sound has no queue)
+        """The decoder's thread is behind."""
 
     def _undecodable(self) -> None:  # noqa: B027  (sound goes on)
         """A frame could not be decoded."""
 
     # The rest
-
-    def _decode(self, data: bytes, ticks: int) -> None:
-        self.queue.put((self._codec, JitterFrame(data, ticks)))
 
     def _arm(self) -> None:
         """One timer, for what the machine waits for next."""
@@ -211,7 +212,7 @@ class Pictures(Reception):
     """
 
     def __init__(self, receiver: Any) -> None:
-        super().__init__(receiver, QUEUE["video"])
+        super().__init__(receiver)
         self._assembler = Assembler()
         self._heard = receiver._handle_rtp_packet
         self._rtx_types: frozenset[int] | None = None
@@ -265,10 +266,9 @@ class Pictures(Reception):
             self._break()
         super().set()
 
-    def _overflowed(self, waiting: DecodeQueue) -> bool:
+    def _overflowed(self) -> None:
         self._break()
         self._loop.call_soon(self._undecodable)
-        return False
 
     def _break(self) -> None:
         self._broken = True
@@ -281,7 +281,7 @@ class Pictures(Reception):
             if self._broken:
                 self._withheld += 1
             else:
-                self._decode(frame.data, frame.ticks)
+                self.queue.put((self._codec, JitterFrame(frame.data, frame.ticks)))
 
     def _undecodable(self) -> None:
         if not self._closed:
@@ -307,20 +307,21 @@ class Pictures(Reception):
 class Sound(Reception):
     """Audio: nothing waits but for one that was overtaken; the playout, which knows the timestamps, does the waiting.
 
-    Overflow rule of its decoder: the oldest packet goes.
+    It is decoded on the event loop: the way through aiortc's thread and back costs more than 20 ms of sound do.
     """
 
     def __init__(self, receiver: Any) -> None:
-        super().__init__(receiver, QUEUE["audio"])
+        super().__init__(receiver)
+        self._decoder: Decoder | None = None
+        self._decodes: Any = None
+        self._undecoded = 0
         self._window: Reorder[RtpPacket] = Reorder()
         self._timeline = Timeline()
         self._frames = 0
 
     def stats(self) -> ReceptionStats:
         window = self._window
-        return ReceptionStats(
-            frames=self._frames, skipped=self.queue.dropped, holes=window.missing, dropped=window.late
-        )
+        return ReceptionStats(frames=self._frames, skipped=self._undecoded, holes=window.missing, dropped=window.late)
 
     def _take(self, packet: RtpPacket, now: float) -> None:
         self._hand_on(self._window.push(packet.sequence_number, packet, now))
@@ -336,13 +337,22 @@ class Sound(Reception):
     def _deadline(self) -> float | None:
         return self._window.deadline
 
-    def _overflowed(self, waiting: DecodeQueue) -> bool:
-        waiting.drop()
-        return True
-
     def _hand_on(self, packets: list[RtpPacket]) -> None:
         for packet in packets:
             data: bytes = packet._data  # type: ignore[attr-defined]
             if data:  # a decoder takes an empty packet for the end
                 self._frames += 1
-                self._decode(data, self._timeline.map(packet.timestamp))
+                self._decode(JitterFrame(data, self._timeline.map(packet.timestamp)))
+
+    def _decode(self, coded: JitterFrame) -> None:
+        try:
+            if self._decoder is None or self._decodes is not self._codec:
+                self._decoder, self._decodes = get_decoder(self._codec), self._codec
+            frames = self._decoder.decode(coded)
+        except (av.FFmpegError, ValueError) as err:
+            self._undecoded += 1
+            if self._undecoded == 1:
+                log.warning("a packet of sound (%s) cannot be decoded: %s", self._codec.name, err)
+            return
+        for frame in frames:
+            self.router.deliver(frame)

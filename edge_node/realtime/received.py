@@ -99,9 +99,12 @@ class Router:
 
     async def put(self, frame: Any) -> None:
         """Called for the decoder thread; None is the end."""
-        if self._track is None:
-            return
-        if frame is None:
+        if frame is not None:
+            self.deliver(frame)
+        elif self._track is not None:
             self._track.stop()
-        else:
+
+    def deliver(self, frame: Any) -> None:
+        """On the event loop: a frame for whoever gets them now."""
+        if self._track is not None:
             self._track.deliver(frame)

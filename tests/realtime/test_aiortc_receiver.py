@@ -7,13 +7,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtpPacket, unwrap_rtx
 
-from edge_node.realtime.aiortc_receiver import QUEUE, DecodeQueue, Pictures, Reception, Sound
+from edge_node.realtime.aiortc_receiver import QUEUE_PICTURES, DecodeQueue, Pictures, Reception, Sound
+from edge_node.realtime.received import ReceivedTrack
 from tests.support.waiting import eventually
 
 KEY, DELTA = b"\x78\0\2\x67\x42\0\2\x65\x88", b"\x41\x9a"
-H264, OPUS, RTX = SimpleNamespace(name="H264"), SimpleNamespace(name="opus"), SimpleNamespace(name="rtx")
+H264, RTX = SimpleNamespace(name="H264"), SimpleNamespace(name="rtx")
+OPUS = RTCRtpCodecParameters(mimeType="audio/opus", clockRate=48_000, channels=2, payloadType=111)
+OPUS_SILENCE = b"\xf8\xff\xfe"
 
 
 class Receiver:
@@ -47,7 +51,7 @@ def packet(number: int, payload: bytes = DELTA, *, kind: int = 97, ssrc: int = 7
     return made
 
 
-def sound(number: int, payload: bytes = b"x", ssrc: int = 7) -> RtpPacket:
+def sound(number: int, payload: bytes = OPUS_SILENCE, ssrc: int = 7) -> RtpPacket:
     return packet(number, payload, kind=111, ssrc=ssrc, step=960)
 
 
@@ -124,13 +128,13 @@ async def test_after_a_broken_frame_the_next_is_a_keyframe() -> None:
 async def test_a_decoder_that_is_behind_starts_again_with_a_keyframe() -> None:
     receiver = Receiver()
     pictures = Pictures(receiver)
-    for number in range(QUEUE["video"] + 1):
+    for number in range(QUEUE_PICTURES + 1):
         pictures.add(packet(number, DELTA if number else KEY))
-    pictures.add(packet(QUEUE["video"] + 1))  # before the loop gets to ask: what it refers to was thrown away
-    assert pictures.queue.empty() and pictures.stats().skipped == QUEUE["video"] + 2
+    pictures.add(packet(QUEUE_PICTURES + 1))  # before the loop gets to ask: what it refers to was thrown away
+    assert pictures.queue.empty() and pictures.stats().skipped == QUEUE_PICTURES + 2
     await eventually(lambda: receiver.asked == [(7, "pli")])
-    pictures.add(packet(QUEUE["video"] + 2))
-    pictures.add(packet(QUEUE["video"] + 3, KEY))
+    pictures.add(packet(QUEUE_PICTURES + 2))
+    pictures.add(packet(QUEUE_PICTURES + 3, KEY))
     assert [data for _, data in decoded(pictures)] == [KEY]
     await pictures.close()
 
@@ -161,48 +165,62 @@ async def test_another_source_starts_anew(change: dict[str, Any]) -> None:
     await pictures.close()
 
 
-async def test_sound_is_handed_on_in_order_without_waiting() -> None:
+def heard_by(reception: Sound) -> ReceivedTrack:
+    """Who gets the frames."""
+    track = reception.router.track = ReceivedTrack("audio", None)
+    return track
+
+
+def numbers(track: ReceivedTrack) -> list[int]:
+    """Which 20 ms came since the last call."""
+    found = [frame.pts // 960 for frame in track._frames]
+    track._frames.clear()
+    return found
+
+
+async def test_sound_is_decoded_in_order_without_waiting() -> None:
     heard = Sound(Receiver())
-    for number in (0, 1, 2, 4, 3, 5):
+    heard.add(sound(0))  # for nobody yet
+    track = heard_by(heard)
+    for number in (1, 2, 4, 3, 5):
         heard.add(sound(number))
-    assert [t // 960 for t, _ in decoded(heard)] == [0, 1, 2, 3, 4, 5]
+    assert numbers(track) == [1, 2, 3, 4, 5]
     heard.add(sound(7))
-    await eventually(lambda: not heard.queue.empty())  # by a timer of its own: 6 is lost, and the gap is to be seen
-    assert [t // 960 for t, _ in decoded(heard)] == [7]
+    await eventually(lambda: bool(track._frames))  # by a timer of its own: 6 is lost, and the gap is to be seen
+    assert numbers(track) == [7]
     heard.add(sound(8, b""))  # nothing to decode
-    heard.set()
-    await asyncio.sleep(0)
-    assert decoded(heard) == []
+    assert numbers(track) == []
     heard.add(sound(9))
     heard.add(sound(11))
     heard.add(sound(300, ssrc=8))
-    assert [t // 960 for t, _ in decoded(heard)] == [9, 11, 12]
+    assert numbers(track) == [9, 11, 12] and heard.queue.empty()
     stats = heard.stats()
     assert (stats.frames, stats.holes, stats.dropped, stats.skipped) == (10, 2, 0, 0)
     await heard.close()
 
 
-async def test_sound_for_a_slow_decoder_is_bounded() -> None:
+async def test_sound_that_cannot_be_decoded_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     heard = Sound(Receiver())
-    for number in range(QUEUE["audio"] + 5):
-        heard.add(sound(number))
-    found = decoded(heard)
-    assert len(found) == QUEUE["audio"] and found[0][0] == 5 * 960 and heard.stats().skipped == 5
+    track = heard_by(heard)
+    for number in range(6):
+        heard.add(sound(number, b"\xff" * 9 if number in (1, 2) else OPUS_SILENCE))
+    assert numbers(track) == [0, 3, 4, 5] and heard.stats().skipped == 2
+    assert [record.levelname for record in caplog.records if "cannot be decoded" in record.message] == ["WARNING"]
     await heard.close()
 
 
 async def test_the_end_comes_through_a_full_queue() -> None:
-    heard = Sound(Receiver())
-    for number in range(QUEUE["audio"]):
-        heard.add(sound(number))
-    heard.queue.put(None)
-    heard.add(sound(1000))
-    assert heard.queue.qsize() == QUEUE["audio"] + 1
-    await heard.close()
+    pictures = Pictures(Receiver())
+    for number in range(QUEUE_PICTURES):
+        pictures.add(packet(number, DELTA if number else KEY))
+    pictures.queue.put(None)
+    pictures.add(packet(1000))
+    assert pictures.queue.qsize() == QUEUE_PICTURES + 1
+    await pictures.close()
 
 
 def test_a_decoder_that_takes_the_last_one_first() -> None:
-    queue = DecodeQueue(1, lambda waiting: True, lambda: None)
+    queue = DecodeQueue(1, lambda: None, lambda: None)
     assert not queue.drop() and queue.dropped == 0
 
 
