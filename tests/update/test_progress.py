@@ -8,6 +8,8 @@ import os
 import pty
 import select
 
+import pytest
+
 from edge_node.update.progress import Progress
 from tests.support.waiting import eventually
 
@@ -47,7 +49,10 @@ def test_a_step_on_a_terminal_ends_with_its_line() -> None:
 
 
 def test_a_connection_that_is_gone_stops_nothing() -> None:
-    near, far = pty.openpty()
+    try:
+        near, far = pty.openpty()
+    except OSError:
+        pytest.skip("this machine has no terminals to give: mount devpts at /dev/pts")
     out = os.fdopen(far, "w")
     with Progress(out, tick_s=3600.0) as tell:
         tell("building")
