@@ -392,6 +392,30 @@ def test_memory_that_a_device_lends_is_its_own(tmp_path: Path) -> None:
     device.close()
 
 
+def test_a_call_of_the_kernel_that_a_signal_interrupts_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[OSError | None] = [InterruptedError(errno.EINTR, ""), None, OSError(errno.EIO, "gone")]
+
+    def answer(*_: object) -> None:
+        if error := answers.pop(0):
+            raise error
+
+    device = KernelDevice("/dev/null")
+    monkeypatch.setattr("edge_node.media.v4l2.device.fcntl.ioctl", answer)
+    device.ioctl(v4l2.QUERYCAP, v4l2.Capability())
+    assert len(answers) == 1
+    with pytest.raises(OSError, match="gone"):
+        device.ioctl(v4l2.QUERYCAP, v4l2.Capability())
+    device.close()
+
+
+def test_other_threads_run_while_a_driver_takes_its_time() -> None:
+    """CPython's fcntl.ioctl() keeps the interpreter to itself with more than 1024 bytes (IOCTL_BUFSZ)."""
+    requests = {name: value for name, value in vars(v4l2).items() if name.isupper() and isinstance(value, int)}
+    sizes = {name: value >> 16 & 0x3FFF for name, value in requests.items() if value >> 8 & 0xFF == ord("V")}
+    assert len(sizes) == 12
+    assert max(sizes.values()) <= 1024
+
+
 def test_the_kernel_itself_refuses_what_is_no_camera() -> None:
     device = KernelDevice("/dev/null")
     try:

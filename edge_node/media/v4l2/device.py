@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
+import contextlib
+import fcntl
 import mmap
 import os
 import select
@@ -34,17 +34,16 @@ class KernelDevice:
     """The real one."""
 
     def __init__(self, path: str) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
 
     def ioctl(self, request: int, argument: Any) -> None:
-        """By libc's: fcntl.ioctl() keeps the interpreter's lock for structures this small, USB cameras take seconds."""
-        while self._libc.ioctl(self._fd, ctypes.c_ulong(request), ctypes.byref(argument)) < 0:
-            number = ctypes.get_errno()
-            if number != errno.EINTR:
-                raise OSError(number, os.strerror(number))
+        """Lets other threads run meanwhile, USB cameras take seconds: fcntl.ioctl() does for up to 1024 bytes only."""
+        while True:
+            with contextlib.suppress(InterruptedError):  # PEP 475 leaves ioctl() out
+                fcntl.ioctl(self._fd, request, argument)
+                return
 
     def map(self, offset: int, length: int) -> mmap.mmap:
         return mmap.mmap(self._fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=offset)
