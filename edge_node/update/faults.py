@@ -20,7 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_node.update.files import read_json, remove, write_json
+from edge_node.durable import read_json
+from edge_node.update.files import remove, write_json
 
 STEADY_S = 600.0
 EARLY_S = 100.0

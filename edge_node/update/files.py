@@ -19,15 +19,6 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     put(path, json.dumps(value).encode(), mode=0o644)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The value; None without a file, or when what is there is none (a card that lost its power long ago)."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def remove(path: Path) -> None:
     """Deletes a file, if it is there, for good."""
     path.unlink(missing_ok=True)

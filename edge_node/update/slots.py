@@ -23,9 +23,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edge_node.durable import read_json
 from edge_node.errors import EdgeNodeError
 from edge_node.update import records
-from edge_node.update.files import DYING_S, held, locked, point, read_json, remove, write_json
+from edge_node.update.files import DYING_S, held, locked, point, remove, write_json
 from edge_node.update.kept import KeptSettings
 from edge_node.update.records import NAMES, Left, Pending, comparable
 
