@@ -8,38 +8,45 @@ import pytest
 
 from edge_node.media.auto_source import detect
 from edge_node.media.v4l2 import videodev2 as v4l2
-from tests.contract.v4l2_cases import CASES, Bench
+from tests.contract.v4l2_cases import CASES, TROUBLES, Bench, Trouble
 from tests.support.fake_v4l2 import FakeCamera
 
 SIZE = (320, 240)
+FAKES = [
+    pytest.param(("NV12", "YU12", "YUYV", "UYVY"), id="fake-raw"),
+    pytest.param(("MJPG",), id="fake-jpeg"),
+    pytest.param(("H264",), id="fake-h264"),
+]
 
 
-def fake(*formats: str) -> Bench:
+def fake(*formats: str) -> tuple[Bench, Trouble]:
     camera = FakeCamera(formats={name: {SIZE: 30} for name in formats}, fails_once=True)
-    return Bench("/dev/video77", camera.device, SIZE, 30, camera)
+    return Bench("/dev/video77", camera.device, SIZE, 30), camera
 
 
-def real() -> Bench:
+@pytest.mark.parametrize("formats", FAKES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+async def test_a_camera(case: Callable[[Bench], Awaitable[None]], formats: tuple[str, ...]) -> None:
+    bench, _ = fake(*formats)
+    await case(bench)
+
+
+@pytest.mark.parametrize("formats", FAKES)
+@pytest.mark.parametrize("case", TROUBLES, ids=lambda case: case.__name__)
+async def test_a_camera_in_trouble(case: Callable[[Bench, Trouble], Awaitable[None]], formats: tuple[str, ...]) -> None:
+    await case(*fake(*formats))
+
+
+@pytest.mark.hardware
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+async def test_a_usb_camera(case: Callable[[Bench], Awaitable[None]]) -> None:
     devices = detect().capture_devices
     if not devices:
         pytest.skip("no USB camera is plugged in")
-    return Bench(devices[0], size=(640, 480), fps=30)
-
-
-@pytest.mark.parametrize(
-    "bench",
-    [
-        pytest.param(lambda: fake("NV12", "YU12", "YUYV", "UYVY"), id="fake-raw"),
-        pytest.param(lambda: fake("MJPG"), id="fake-jpeg"),
-        pytest.param(lambda: fake("H264"), id="fake-h264"),
-        pytest.param(real, id="usb", marks=pytest.mark.hardware),
-    ],
-)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-async def test_a_camera(case: Callable[[Bench], Awaitable[None]], bench: Callable[[], Bench]) -> None:
-    await case(bench())
+    await case(Bench(devices[0], size=(640, 480), fps=30))
 
 
 def test_a_format_that_is_hidden_is_not_there() -> None:
-    assert fake("NV12", "MJPG").formats() == ["NV12", "MJPG"]
+    bench, _ = fake("NV12", "MJPG")
+    assert bench.formats() == ["NV12", "MJPG"]
     assert v4l2.named(v4l2.fourcc("none")) == "none"
