@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,6 @@ from edge_node.media.auto_source import (
     detect,
     is_capture,
 )
-from edge_node.media.no_source import NoSource
 from edge_node.ports import VideoSink, VideoSource
 from tests.support.video_sink import CollectingSink, CountingDemand, StubSource, running
 from tests.support.waiting import eventually
@@ -124,12 +122,3 @@ async def test_decoders_of_all_its_sources_are_counted() -> None:
         with pytest.raises(SourceLost):
             await source.run(CollectingSink())
     assert source.decoders_opened == 4
-
-
-async def test_no_source_runs_and_gives_nothing() -> None:
-    source: VideoSource = NoSource()
-    sink = CollectingSink()
-    async with running(source.run(sink)) as task:
-        await asyncio.sleep(0)
-        assert not task.done()
-    assert (source.label, source.demand, sink.count) == ("none", None, 0)
