@@ -10,14 +10,12 @@ import av
 import numpy as np
 
 from edge_node.media import font
+from edge_node.media.planes import lines
 from edge_node.ports import Clock
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from edge_node.media.planes import Plane
 
-    Plane = npt.NDArray[np.uint8]
-
-FIELDS = ("name", "time", "date")
 MARGIN_DOTS = 2
 DOTS_PER_PICTURE_HEIGHT = 240
 """So many dots fit the height: letters are 1/34 of the picture high."""
@@ -47,7 +45,7 @@ class Overlay:
             min(side, room) // 2 * 2 for side, room in zip(block.shape, (copy.height, copy.width), strict=True)
         )
         step_rows, step_columns = _PLANAR[copy.format.name]
-        luma, *chroma = (_pixels(plane) for plane in copy.planes)
+        luma, *chroma = (lines(plane) for plane in copy.planes)
         luma[:rows, :columns] = block[:rows, :columns]
         for plane in chroma:
             plane[: rows // step_rows, : columns // step_columns] = NEUTRAL
@@ -95,10 +93,5 @@ def _copy(frame: av.VideoFrame) -> av.VideoFrame:
     copy.color_range, copy.colorspace = frame.color_range, frame.colorspace
     for target, source in zip(copy.planes, frame.planes, strict=True):
         width = min(target.line_size, source.line_size)
-        _pixels(target)[:, :width] = _pixels(source)[:, :width]
+        lines(target)[:, :width] = lines(source)[:, :width]
     return copy
-
-
-def _pixels(plane: av.video.plane.VideoPlane) -> Plane:
-    pixels: Plane = np.frombuffer(memoryview(plane), np.uint8)
-    return pixels.reshape(plane.height, plane.line_size)

@@ -10,13 +10,15 @@ import av
 import numpy as np
 
 from edge_node.media.luma_stamp import Stamp, draw_stamp
+from edge_node.media.planes import lines
 from edge_node.media.source_thread import run_in_thread
 from edge_node.ports import Clock, VideoSink
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    Plane = npt.NDArray[np.uint8]
+    from edge_node.media.planes import Plane
+
     Stripes = list[tuple[slice, npt.NDArray[np.uint8]]]
     """From the top down: some rows, what each of them looks like."""
 
@@ -51,7 +53,7 @@ class PatternPainter:
     def paint(self, text: str, stamp: Stamp, phase: float) -> av.VideoFrame:
         """`text` of the clock's characters (HH:MM:SS.mmm); `phase` in seconds says where the box is."""
         frame = av.VideoFrame(self._width, self._height, "yuv420p")
-        planes = [_writable(plane) for plane in frame.planes]
+        planes = [lines(plane) for plane in frame.planes]
         for plane, stripes in zip(planes, self._stripes, strict=True):
             for rows, row in stripes:
                 plane[rows, : len(row)] = row
@@ -109,11 +111,6 @@ class PatternSource:
 def clock_text(wall_s: float) -> str:
     """Local time as HH:MM:SS.mmm."""
     return f"{time.strftime('%H:%M:%S', time.localtime(wall_s))}.{int(wall_s * 1000) % 1000:03d}"
-
-
-def _writable(plane: av.video.plane.VideoPlane) -> Plane:
-    pixels: Plane = np.frombuffer(memoryview(plane), np.uint8)
-    return pixels.reshape(plane.height, plane.line_size)
 
 
 def _stripes(width: int, height: int) -> list[Stripes]:

@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from edge_node.media.planes import lines
 from edge_node.ports import AccessUnit, Clock, VideoSink
 
 if TYPE_CHECKING:
@@ -63,5 +62,4 @@ def mean_luma(frame: av.VideoFrame) -> float | None:
     plane = frame.planes[0]
     if plane.line_size < frame.width:
         return None
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    return float(rows[::LUMA_STEP_PX, : frame.width : LUMA_STEP_PX].mean())
+    return float(lines(plane)[::LUMA_STEP_PX, : frame.width : LUMA_STEP_PX].mean())

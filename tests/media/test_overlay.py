@@ -8,6 +8,7 @@ import pytest
 
 from edge_node.media import font
 from edge_node.media.overlay import DARK, LIGHT, Overlay, fill
+from edge_node.settings.checks import OVERLAY_FIELDS
 from tests.support.clock import ManualClock
 
 
@@ -41,6 +42,11 @@ def test_the_text_follows_the_clock_and_is_drawn_once_a_second() -> None:
     assert overlay._block(overlay.text(), 2) is drawn
     clock.advance(1)
     assert overlay.text() != first and len(first) == len("2027-01-15 08:00:00")
+
+
+@pytest.mark.parametrize("field", OVERLAY_FIELDS)
+def test_every_field_that_may_be_set_is_filled(field: str) -> None:
+    assert "{" not in Overlay(f"{{{field}}}", "x", ManualClock()).text()
 
 
 def test_letters_in_the_picture_are_those_of_the_font() -> None:
