@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_node.dsp.pcm import Pcm, stereo
 from edge_node.media.opus_encoder import PACKET_FRAMES, TIME_BASE
+from edge_node.media.player_queue import Frame
 from edge_node.ports import SAMPLE_RATE, VIDEO_CLOCK
 
 VIDEO_TIME_BASE = Fraction(1, VIDEO_CLOCK)
@@ -95,3 +96,16 @@ class Sounds:
             self._next = round(at_s * SAMPLE_RATE)
         pts, self._next = self._next, self._next + len(samples) // 2
         return stereo_frame(samples, pts)
+
+
+class Frames:
+    """Of both kinds, from one source."""
+
+    def __init__(self) -> None:
+        self.pictures, self.sounds = Pictures(), Sounds()
+
+    def shape(self, frame: Frame, at_s: float) -> Iterator[Frame]:
+        """See Pictures, Sounds."""
+        if isinstance(frame, av.VideoFrame):
+            return self.pictures.shape(frame, at_s)
+        return self.sounds.shape(frame, at_s)

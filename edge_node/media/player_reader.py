@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import av
@@ -16,9 +16,9 @@ from edge_node.dsp.pcm import Pcm, stereo
 from edge_node.errors import SourceLost
 from edge_node.media.microphone import CardMicrophone
 from edge_node.media.opus_encoder import PACKET_FRAMES
-from edge_node.media.player_frames import Pictures, Sounds, Timeline
+from edge_node.media.player_frames import Frames, Sounds, Timeline
 from edge_node.media.player_input import Kind, MediaInput, OpenInput, explain, kinds_of, open_best, open_with_ffmpeg
-from edge_node.media.player_queue import Frame, FrameQueue
+from edge_node.media.player_queue import FrameQueue
 from edge_node.media.source_thread import run_in_thread
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class LiveReader:
         self._inside = False
         self._began = time.monotonic()
         self._timeline = Timeline()
-        self._pictures, self._sounds = Pictures(), Sounds()
+        self._frames = Frames()
         self.kinds = source.kinds
         self.heard_at: float | None = None
 
@@ -114,13 +114,8 @@ class LiveReader:
             stream.codec_context.flush_buffers()  # the decoder waits for a keyframe, instead of guessing
         for frame in decoded(packet):
             at_s = self._timeline.at(frame.time, time.monotonic() - self._began)
-            for shaped in self._shape(frame, at_s):
+            for shaped in self._frames.shape(frame, at_s):
                 queue.put(shaped)
-
-    def _shape(self, frame: Frame, at_s: float) -> Iterator[Frame]:
-        if isinstance(frame, av.VideoFrame):
-            return self._pictures.shape(frame, at_s)
-        return self._sounds.shape(frame, at_s)
 
 
 class FileReader:
@@ -130,7 +125,7 @@ class FileReader:
         self._source = source
         self._kind = kind
         self._loop = loop
-        self._pictures, self._sounds = Pictures(), Sounds()
+        self._frames = Frames()
         self.kinds = source.kinds
         self.heard_at: float | None = None
         self.begin_s = 0.0
@@ -163,7 +158,7 @@ class FileReader:
             if not self._loop:
                 break
         if self._kind == "audio" and not stop.is_set():
-            for frame in self._sounds.rest():
+            for frame in self._frames.sounds.rest():
                 queue.put_when_room(frame, stop)
 
     def _round(
@@ -185,15 +180,10 @@ class FileReader:
                 last_s = last_s if frame.time is None else frame.time - start_s
                 if last_s < within_s:  # decoding begins with the keyframe before
                     continue
-                for shaped in self._shape(frame, round_s + last_s):
+                for shaped in self._frames.shape(frame, round_s + last_s):
                     if not queue.put_when_room(shaped, stop):
                         return False
         return shown
-
-    def _shape(self, frame: Frame, at_s: float) -> Iterator[Frame]:
-        if isinstance(frame, av.VideoFrame):
-            return self._pictures.shape(frame, at_s)
-        return self._sounds.shape(frame, at_s)
 
 
 class CardReader:
