@@ -9,11 +9,15 @@ import platform
 import resource
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+S = TypeVar("S", bound="DataclassInstance")
 HOLDS = {None: "", True: "yes", False: "NO"}
 
 
@@ -105,6 +109,22 @@ def words(bench: str, about: str) -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     parser.add_argument("--quick", action="store_true", help="a small version that only shows that it works")
     return parser
+
+
+def add_sizes(parser: argparse.ArgumentParser, usual: DataclassInstance) -> None:
+    """A word for each size that is a number; sizes_of() reads them."""
+    for item in fields(usual):
+        if (kind := type(item.default)) is not bool:
+            name = f"--{item.name.replace('_', '-')}"
+            parser.add_argument(name, type=kind, metavar="N", help=f"default {item.default}")
+
+
+def sizes_of(args: argparse.Namespace, usual: S, quick: S) -> S:
+    """Those of --quick, or the usual ones, with what was given."""
+    given = {item.name: getattr(args, item.name, None) for item in fields(usual)}
+    return replace(
+        quick if args.quick else usual, **{name: value for name, value in given.items() if value is not None}
+    )
 
 
 def present(report: Report, as_json: bool) -> None:

@@ -6,10 +6,9 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
 
 from tests.bench.audio.bench import QUICK, Sizes, connected, delay, mixed, published, stalling
-from tests.bench.runner import Report, present, words
+from tests.bench.runner import Report, add_sizes, present, sizes_of, words
 
 PARTS = (delay, mixed, connected, published, stalling)
 
@@ -18,11 +17,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = words(
         "audio", "Delay at the devices beside the official SDK, the cost of mixing and of publishing, a stalling call."
     )
-    for item in fields(Sizes):
-        if item.name == "stock":
-            continue
-        kind = type(item.default)
-        parser.add_argument(f"--{item.name.replace('_', '-')}", type=kind, metavar="N", help=f"default {item.default}")
+    add_sizes(parser, Sizes())
     parser.add_argument("--no-stock", dest="stock", action="store_false", default=None, help="our SDK alone")
     parser.add_argument("--only", choices=[part.__name__ for part in PARTS], help="leave the other parts out")
     return parser
@@ -39,8 +34,7 @@ async def run(sizes: Sizes, only: str | None = None, quick: bool = False) -> Rep
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    given = {f.name: getattr(args, f.name) for f in fields(Sizes) if getattr(args, f.name) is not None}
-    report = asyncio.run(run(replace(QUICK if args.quick else Sizes(), **given), args.only, args.quick))
+    report = asyncio.run(run(sizes_of(args, Sizes(), QUICK), args.only, args.quick))
     present(report, args.json)
     return 0
 

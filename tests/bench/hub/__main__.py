@@ -7,11 +7,10 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 
 from tests.bench.hub.bench import QUICK, Sizes, crowd, fan_out
-from tests.bench.runner import Report, present, raise_file_limit, words
+from tests.bench.runner import Report, add_sizes, present, raise_file_limit, sizes_of, words
 
 # A client costs one file here and one in the hub, which is another process.
 SPARE_FILES = 200
@@ -19,9 +18,7 @@ SPARE_FILES = 200
 
 def _parser() -> argparse.ArgumentParser:
     parser = words("hub", "A crowd with presence on our hub, then a fan-out side by side with mosquitto.")
-    for item in fields(Sizes):
-        kind = type(item.default)
-        parser.add_argument(f"--{item.name.replace('_', '-')}", type=kind, metavar="N", help=f"default {item.default}")
+    add_sizes(parser, Sizes())
     parser.add_argument("--only", choices=("crowd", "fan-out"), help="leave the other part out")
     return parser
 
@@ -43,8 +40,7 @@ async def run(sizes: Sizes, only: str | None = None) -> Report:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    given = {f.name: getattr(args, f.name) for f in fields(Sizes) if getattr(args, f.name) is not None}
-    report = asyncio.run(run(replace(QUICK if args.quick else Sizes(), **given), args.only))
+    report = asyncio.run(run(sizes_of(args, Sizes(), QUICK), args.only))
     present(report, args.json)
     return 0
 

@@ -7,12 +7,11 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 
 from tests.bench.media.bench import QUICK, Sizes, encoded, handthrough, memory, rtsp, write_clip
 from tests.bench.media.viewing import delay, join
-from tests.bench.runner import Report, present, words
+from tests.bench.runner import Report, add_sizes, present, sizes_of, words
 
 PARTS = {part.__name__: part for part in (encoded, handthrough, rtsp, delay, join, memory)}
 
@@ -24,10 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = words("media", "What publishing costs, beside the official SDK's pipeline, aiortc's own sender and Janus.")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    for item in fields(Sizes):
-        if item.name != "settle":
-            name = f"--{item.name.replace('_', '-')}"
-            parser.add_argument(name, type=type(item.default), metavar="N", help=f"default {item.default}")
+    add_sizes(parser, Sizes())
     parser.add_argument("--only", choices=PARTS, help="leave the other tables out")
     return parser
 
@@ -45,8 +41,7 @@ async def run(sizes: Sizes, only: str | None = None, *, quick: bool = False) -> 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    given = {f.name: getattr(args, f.name) for f in fields(Sizes) if getattr(args, f.name, None) is not None}
-    report = asyncio.run(run(replace(QUICK if args.quick else Sizes(), **given), args.only, quick=args.quick))
+    report = asyncio.run(run(sizes_of(args, Sizes(), QUICK), args.only, quick=args.quick))
     present(report, args.json)
     return 0
 

@@ -7,7 +7,6 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 
 from tests.bench.network import lab as laboratory
@@ -15,7 +14,7 @@ from tests.bench.network.browser import clean, far, loss, narrow, queue
 from tests.bench.network.lab import Lab
 from tests.bench.network.others import growth, others, relay
 from tests.bench.network.sizes import QUICK, Sizes
-from tests.bench.runner import Report, present, words
+from tests.bench.runner import Report, add_sizes, present, sizes_of, words
 from tests.support.browser import chromium
 
 IN_BROWSER = {part.__name__: part for part in (clean, loss, far, queue, narrow)}
@@ -29,10 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = words("network", "What Chromium sees over bad networks, a relay's cost, what one viewer does to others.")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    for item in fields(Sizes):
-        if item.name != "settle":
-            name = f"--{item.name.replace('_', '-')}"
-            parser.add_argument(name, type=type(item.default), metavar="N", help=f"default {item.default}")
+    add_sizes(parser, Sizes())
     parser.add_argument("--only", choices=PARTS, help="one part; growth runs only when named")
     return parser
 
@@ -59,8 +55,7 @@ async def run(sizes: Sizes, only: str | None = None, *, quick: bool = False) -> 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    given = {f.name: getattr(args, f.name) for f in fields(Sizes) if getattr(args, f.name, None) is not None}
-    report = asyncio.run(run(replace(QUICK if args.quick else Sizes(), **given), args.only, quick=args.quick))
+    report = asyncio.run(run(sizes_of(args, Sizes(), QUICK), args.only, quick=args.quick))
     present(report, args.json)
     return 0
 
