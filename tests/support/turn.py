@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_node.protocol.payloads import IceServerConfig
+from tests.support.process import free_port, listens
 from tests.support.waiting import eventually
 
 ABSENT = "coturn is not installed: apt-get install coturn"
@@ -28,9 +28,7 @@ needs_turnserver = pytest.mark.skipif(missing_turnserver() is not None, reason=A
 @asynccontextmanager
 async def turn_server(folder: Path, transport: str = "udp") -> AsyncIterator[IceServerConfig]:
     """Runs coturn; gives what a peer needs to use it over this transport."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     arguments = (
         "-n", "--no-cli", "--no-tls", "--no-dtls", "--lt-cred-mech", "--fingerprint", "--allow-loopback-peers",
         "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", f"--listening-port={port}", "--user=user:password",
@@ -40,15 +38,9 @@ async def turn_server(folder: Path, transport: str = "udp") -> AsyncIterator[Ice
     log = (folder / "turn.log").open("wb")
     process = await asyncio.create_subprocess_exec("turnserver", *arguments, stdout=log, stderr=log)
     try:
-        await eventually(lambda: process.returncode is None and _listens(port))
+        await eventually(lambda: process.returncode is None and listens(port))
         yield IceServerConfig(f"turn:127.0.0.1:{port}?transport={transport}", "user", "password")
     finally:
         process.terminate()
         await asyncio.wait_for(process.wait(), 30)
         log.close()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -16,7 +16,7 @@ from typing import Any
 from edge_node.rtp.packetize import Cut, h264
 from tests.bench.media.publisher import FPS, every_picture
 from tests.support.h264_clip import load_clip
-from tests.support.process import free_port
+from tests.support.process import free_port, listens
 from tests.support.rtsp_server import rtp
 from tests.support.waiting import eventually
 
@@ -162,7 +162,7 @@ async def running_janus(clip: Path) -> AsyncIterator[Janus]:
         feeding = asyncio.create_task(feed(clip, rtp_port))
         janus = Janus(f"http://127.0.0.1:{http_port}/janus", process.pid)
         try:
-            await eventually(lambda: process.returncode is not None or _listens(http_port))
+            await eventually(lambda: process.returncode is not None or listens(http_port))
             assert process.returncode is None, (folder / "log").read_text()
             await janus.begin()
             yield janus
@@ -177,9 +177,3 @@ async def running_janus(clip: Path) -> AsyncIterator[Janus]:
                 process.kill()
                 await process.wait()
             log.close()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
