@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import http.client
 import json
 import logging
 import ssl
@@ -179,13 +179,18 @@ class DeviceTokens:
         request = urllib.request.Request(f"{self._origin}{path}", json.dumps(body).encode(), headers)
         if self._origin.startswith("https"):
             context = ssl.create_default_context()
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 context.load_verify_locations(self._ca_file) if self._ca_file else None
+            except FileNotFoundError:
+                pass  # it may be on the way, with a claim
+            except OSError as err:
+                reason = f"the authority in {self._ca_file} cannot be read ({err.strerror}): check channel.ca_file"
+                raise RetryLater(reason) from None
         else:  # without any, urllib makes one for good, with all authorities of the system: 4 MB
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
             value = json.loads(self._send(request, context))
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
             raise RetryLater(f"{self._origin}{path} does not answer as a hub does: check channel.url")
@@ -199,6 +204,8 @@ class DeviceTokens:
         except urllib.error.HTTPError as err:
             with err:
                 raise _refusal(err.code, err.read(MAX_ANSWER_BYTES)) from None
+        except http.client.HTTPException:
+            raise RetryLater(f"{self._origin} does not answer as a hub does: check channel.url") from None
         except (OSError, ValueError) as err:
             raise RetryLater(f"the hub at {self._origin} cannot be reached: {_why(err)}") from None
 
@@ -214,7 +221,7 @@ def _refusal(status: int, raw: bytes) -> RetryLater:
     try:
         body = json.loads(raw)
         code, reason = str(body["error"]), str(body["message"])[:300]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return RetryLater(f"the hub answers with HTTP status {status}: does channel.url name an edge-node hub?")
     return Refused(code, reason) if 400 <= status < 500 else RetryLater(f"the hub fails: {reason}")
 

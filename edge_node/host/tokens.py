@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import ssl
 import urllib.error
@@ -60,6 +61,11 @@ def _from_url(url: str) -> str:
     except urllib.error.HTTPError as err:
         err.close()
         raise RetryLater(f"channel.token_url answered with HTTP status {err.code}: check that service") from None
+    except http.client.InvalidURL:  # whose text tells the password
+        raise RetryLater("channel.token_url cannot be asked: write it without a user, a password, spaces") from None
+    except http.client.HTTPException as err:
+        name = type(err).__name__
+        raise RetryLater(f"channel.token_url does not answer as a web server does ({name}): check it") from None
     except (OSError, ValueError) as err:
         raise RetryLater(f"channel.token_url cannot be reached ({err}): check the network") from None
 
@@ -94,9 +100,10 @@ def _checked(raw: bytes, source: str) -> str:
     text = raw.decode("utf-8", "replace").strip()
     if text.startswith("{"):
         try:
-            text = str(json.loads(text).get("token", ""))
-        except ValueError:
-            text = ""
+            token = json.loads(text).get("token")
+        except (ValueError, RecursionError):
+            token = None
+        text = token if isinstance(token, str) else ""
     if not text or any(character.isspace() for character in text):
         raise RetryLater(f'{source} gave no token: it has to print a JWT, or {{"token": "…"}}')
     return text

@@ -25,6 +25,7 @@ from edge_node.hub.enrol_file import add_claims, new_claim
 from edge_node.settings import from_dict
 from tests.support.clock import ManualClock
 from tests.support.hub_client import client, running_hub
+from tests.support.raw_server import answering
 
 
 @pytest.fixture
@@ -180,6 +181,26 @@ async def test_something_else_than_a_hub(state: Path) -> None:
         (state / "claim.json").write_text('{"code": "claim-x.y"}')
         with pytest.raises(Refused, match="refuses"):
             await tokens(hub.url, state)()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.0 200 OK\r\n\r\n" + b"[" * 60_000, b"HTTP/1.0 400 x\r\n\r\n" + b"[" * 60_000],
+)
+async def test_what_is_no_web_server_at_all(state: Path, reply: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    (state / "identity.json").write_text("{}")
+    async with answering(reply) as port:
+        with pytest.raises(RetryLater, match=r"channel\.url"):
+            await tokens(f"ws://127.0.0.1:{port}", state)()
+    assert "channel.url" in caplog.text
+
+
+async def test_an_authority_that_is_none(state: Path, tmp_path: Path) -> None:
+    (state / "identity.json").write_text("{}")
+    (state / "ca.crt").write_text("lost its power")
+    for path in (state / "ca.crt", tmp_path):
+        with pytest.raises(RetryLater, match=f"the authority in {path} cannot be read .*: check channel.ca_file"):
+            await tokens("wss://127.0.0.1:9", state, ca=path)()
 
 
 def test_answers_and_failures_in_words() -> None:

@@ -15,6 +15,7 @@ from edge_node.errors import RetryLater
 from edge_node.host import tokens
 from edge_node.host.tokens import token_provider
 from edge_node.settings import from_dict
+from tests.support.raw_server import answering
 
 NOBODY = "http://127.0.0.1:1"
 """A port where nothing listens."""
@@ -95,6 +96,30 @@ async def test_an_address(mint: str) -> None:
     assert urllib.request._opener is None, "one that stays has all the system's authorities in it"  # type: ignore[attr-defined]
     with pytest.raises(RetryLater, match="HTTP status 403"):
         await fetch(token_url=f"{mint}/other")
+
+
+NESTED = b'{"token": ' + b"[" * 60_000
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "does not answer as a web server does"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nhalf", "does not answer as a web server does"),
+        (b"HTTP/1.0 200 OK\r\n\r\n" + NESTED, "gave no token"),
+        (b'HTTP/1.0 200 OK\r\n\r\n{"token": null}', "gave no token"),
+    ],
+)
+async def test_an_address_with_something_else(reply: bytes, told: str) -> None:
+    async with answering(reply) as port:
+        with pytest.raises(RetryLater, match=f"channel.token_url {told}"):
+            await fetch(token_url=f"http://127.0.0.1:{port}/token")
+
+
+async def test_a_password_in_the_address_is_not_told() -> None:
+    with pytest.raises(RetryLater, match="without a user, a password, spaces") as told:
+        await fetch(token_url="http://keeper:s3cret@127.0.0.1/token")
+    assert "s3cret" not in str(told.value)
 
 
 async def test_an_address_where_nobody_is() -> None:
