@@ -9,6 +9,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from edge_node.errors import RetryLater, SettingsError
@@ -18,30 +19,29 @@ MAX_TOKEN_BYTES = 64 * 1024
 TOKEN_DEADLINE_S = 8.0
 """Below the ten seconds that the signalling client gives a token provider."""
 
-TokenProvider = Callable[[], Awaitable[str]]
+TokenProvider = Callable[[], Awaitable[str] | str]
 
 
 def token_provider(channel: ChannelSettings) -> TokenProvider | None:
     """Gives a token per call, from whichever of token, token_file, token_url, token_command is set.
 
-    None when the credential is an api_key. The provider raises RetryLater when no token can be had for now.
-    Raises SettingsError for channel.enrolled, which is the daemon's alone (enrolment.DeviceTokens).
+    None when the credential is an api_key. The provider raises RetryLater when no token can be had for now; it is a
+    plain function where it may block: the client has threads for those, so that none of the loop's is lost to a file or
+    an address that never answers. Raises SettingsError for channel.enrolled, which is the daemon's alone
+    (enrolment.DeviceTokens).
     """
     if channel.enrolled:
         raise SettingsError("channel.enrolled is the daemon's own way in: name settings with an api_key or a token")
-    token, file, url, command = channel.token, channel.token_file, channel.token_url, channel.token_command
-
-    async def provide() -> str:
-        if token is not None:
-            return token.get_secret_value()
-        if file is not None:
-            return await asyncio.to_thread(_from_file, file)
-        if url is not None:
-            return await asyncio.to_thread(_from_url, url)
-        assert command is not None
-        return await _from_command(command)
-
-    return None if channel.api_key is not None else provide
+    if channel.api_key is not None:
+        return None
+    if channel.token is not None:
+        return channel.token.get_secret_value
+    if channel.token_file is not None:
+        return partial(_from_file, channel.token_file)
+    if channel.token_url is not None:
+        return partial(_from_url, channel.token_url)
+    assert channel.token_command is not None
+    return partial(_from_command, channel.token_command)
 
 
 def _from_file(path: Path) -> str:

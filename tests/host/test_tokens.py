@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -14,8 +16,10 @@ import pytest
 from edge_node.errors import RetryLater
 from edge_node.host import tokens
 from edge_node.host.tokens import token_provider
+from edge_node.realtime.credential import Credential
 from edge_node.settings import from_dict
 from tests.support.raw_server import answering
+from tests.support.waiting import eventually
 
 NOBODY = "http://127.0.0.1:1"
 """A port where nothing listens."""
@@ -23,8 +27,7 @@ NOBODY = "http://127.0.0.1:1"
 
 async def fetch(**channel: Any) -> str:
     provider = token_provider(from_dict({"channel": {"name": "a", **channel}}).channel)
-    assert provider is not None
-    return await provider()
+    return await Credential(None, provider).value()
 
 
 async def test_a_key_needs_no_token() -> None:
@@ -120,6 +123,23 @@ async def test_a_password_in_the_address_is_not_told() -> None:
     with pytest.raises(RetryLater, match="without a user, a password, spaces") as told:
         await fetch(token_url="http://keeper:s3cret@127.0.0.1/token")
     assert "s3cret" not in str(told.value)
+
+
+async def test_a_source_that_never_answers_leaves_the_loop_its_threads(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    provider = token_provider(from_dict({"channel": {"name": "a", "token_file": str(tmp_path / "token")}}).channel)
+    credential = Credential(None, provider)
+    hanging: list[asyncio.Task[str]] = [asyncio.create_task(credential.value()) for _ in range(40)]
+    await asyncio.wait(hanging, timeout=0.1)
+    async with asyncio.timeout(30):
+        assert await asyncio.to_thread(lambda: "others go on") == "others go on"
+
+    def let_go() -> bool:
+        os.close(os.open(tmp_path / "token", os.O_RDWR))
+        return all(task.done() for task in hanging)
+
+    await eventually(let_go)
+    assert all(isinstance(task.exception(), RetryLater | TimeoutError) for task in hanging)
 
 
 async def test_an_address_where_nobody_is() -> None:
