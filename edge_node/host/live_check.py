@@ -56,6 +56,8 @@ def reach(url: str, deadline_s: float = DEADLINE_S) -> str | None:
         return f"no answer within {deadline_s:g} s"
     except OSError as err:
         return err.strerror or str(err)
+    except UnicodeError:  # of the codec idna: a label is empty, or longer than 63
+        return "no host can have this name"
     return None
 
 

@@ -83,6 +83,11 @@ def test_a_hub_that_answers_and_one_that_does_not(monkeypatch: pytest.MonkeyPatc
     assert list(check_hub(Live())) == []
 
 
+@pytest.mark.parametrize("host", ["hub..example", "a" * 64 + ".example"])
+def test_a_name_that_no_host_can_have(host: str) -> None:
+    assert reach(f"wss://{host}") == "no host can have this name"
+
+
 def test_ports_and_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int]] = []
 
