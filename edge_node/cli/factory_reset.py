@@ -19,7 +19,11 @@ def main(args: argparse.Namespace) -> int:
             print(path)
         if not sys.stdin.isatty():
             raise UsageError("that is what would be deleted: say --yes to do it")
-        if input('Type "reset" to delete all of this: ').strip() != "reset":
+        try:
+            answer = input('Type "reset" to delete all of this: ')
+        except EOFError:
+            answer = ""
+        if answer.strip() != "reset":
             print("nothing was deleted")
             return 1
     print(f"{reset(args.root, keep_wifi=args.keep_wifi)} deleted; the program, trusted publishers and accounts stay")

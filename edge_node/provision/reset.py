@@ -24,6 +24,9 @@ SECRETS = (
     # What the first start has not taken yet would be there again after the next one.
     "boot/firmware/edge-node/*.toml*",
     "boot/edge-node/*.toml*",
+    # What somebody else customised the card with, kept beside: passwords, networks.
+    "boot/firmware/*.before-edge-node",
+    "boot/*.before-edge-node",
 )
 # Each network's own file; netplan, which Raspberry Pi OS writes from the card, makes such files anew at every boot.
 WIFI = (
@@ -31,11 +34,13 @@ WIFI = (
     "etc/wpa_supplicant/wpa_supplicant*.conf",
     "etc/netplan/*.yaml",
     "var/lib/cloud/instances/*",
-    # What the card was customised with: cloud-init would make the network anew from it. No account is in these.
+    # What the card was customised with: cloud-init would make the network anew from it (accounts are in user-data).
     "boot/firmware/network-config",
+    "boot/firmware/rpi-preseed.toml",
     "boot/firmware/wpa_supplicant.conf",
     "boot/firmware/edge-node/*.nmconnection",
     "boot/network-config",
+    "boot/rpi-preseed.toml",
     "boot/wpa_supplicant.conf",
     "boot/edge-node/*.nmconnection",
 )

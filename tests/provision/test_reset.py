@@ -10,6 +10,7 @@ import pytest
 from edge_node.cli.main import main
 from edge_node.errors import EdgeNodeError
 from edge_node.provision import reset as room
+from edge_node.provision.boot import BACKUP
 
 CANARY = "canary-in-the-box"
 
@@ -53,8 +54,15 @@ def test_what_would_come_back_from_the_card_goes_too(device: Path) -> None:
         path = device / "boot/firmware" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(CANARY)
+    for name in ("network-config", "user-data", "firstrun.sh"):  # somebody else's, which provisioning kept beside
+        (device / f"boot/firmware/{name}{BACKUP}").write_text(CANARY)
+    (device / "boot/firmware/rpi-preseed.toml").write_text(CANARY)
     room.reset(device, keep_wifi=True, run=lambda words: None)
-    assert {"boot/firmware/network-config", "boot/firmware/edge-node/wifi.nmconnection"} <= kept(device)
+    assert {
+        "boot/firmware/rpi-preseed.toml",
+        "boot/firmware/network-config",
+        "boot/firmware/edge-node/wifi.nmconnection",
+    } <= kept(device)
     room.reset(device, run=lambda words: None)
     left = {name for name in kept(device) if name.startswith("boot/")}
     assert left == {f"boot/firmware/{name}" for name in ("user-data", "cmdline.txt", "edge-node/edge-node_1_all.deb")}
@@ -101,6 +109,18 @@ def test_the_command_asks_first(device: Path, capsys: pytest.CaptureFixture[str]
     assert main(["factory-reset", "--root", str(device)]) == 2
     out = capsys.readouterr()
     assert "identity.key" in out.out and "--yes" in out.err and len(kept(device)) == 13
+
+
+def test_the_command_takes_no_answer_for_no(
+    device: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hung_up(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", hung_up)
+    assert main(["factory-reset", "--root", str(device)]) == 1
+    assert "nothing was deleted" in capsys.readouterr().out and len(kept(device)) == 13
 
 
 def test_the_command_does_it_when_told(
