@@ -46,6 +46,15 @@ def one_line(text: str, tokens: Sequence[str]) -> str:
 
 def plan(folder: Path, boot: Path, added: Iterable[Path], disk: Disk, *, force: bool) -> Plan:
     """Reads and checks everything; writes nothing. Raises EdgeNodeError, UsageError."""
+    try:
+        return _plan(folder, boot, added, disk, force=force)
+    except OSError as err:
+        raise EdgeNodeError(
+            f"{err.filename or boot} cannot be read ({err.strerror}): check that file, and how the card sits"
+        ) from None
+
+
+def _plan(folder: Path, boot: Path, added: Iterable[Path], disk: Disk, *, force: bool) -> Plan:
     manifest = verify(folder)
     line = boot / CMDLINE
     if not line.is_file():

@@ -129,15 +129,25 @@ class Secrets:
 
     def _look_up(self, kind: str, name: str | None, key: str) -> str:
         if kind == "prompt":
-            return self.ask(f"{key}: ")
+            try:
+                return self.ask(f"{key}: ")
+            except EOFError:
+                raise SettingsError(f'{key} is asked for, and nobody is there to type it: write "@env:NAME"') from None
         if not name:
             raise SettingsError(f'{key} is "@{kind}", which names nothing: write "@{kind}:…"')
         if kind == "env":
             if not self.env.get(name):
                 raise SettingsError(f"{key} comes from the variable {name}, which is not set: export it")
             return self.env[name]
-        path = self.folder / Path(name).expanduser()
+        path = self.folder / _at_home(Path(name), key)
         return read_text(path, f"{key} comes from {path}").strip()
+
+
+def _at_home(path: Path, key: str) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise SettingsError(f"{key} is {path}, whose ~ is nobody's home: write its path in full") from None
 
 
 def read_text(path: Path, what: str) -> str:
@@ -259,7 +269,7 @@ def build(fleet: Fleet, rows: Sequence[Row], claims: Mapping[str, str], secrets:
 def _authority(fleet: Fleet, folder: Path) -> str | None:
     if fleet.hub is None or fleet.hub.ca_file is None:
         return None
-    path = folder / fleet.hub.ca_file.expanduser()
+    path = folder / _at_home(fleet.hub.ca_file, "hub.ca_file")
     return read_text(path, f"hub.ca_file is {path}").strip() + "\n"
 
 

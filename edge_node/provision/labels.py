@@ -35,7 +35,8 @@ def qr_text(manifest: Manifest) -> str:
 
 def write_labels(out: Path, disk: Disk) -> list[Path]:
     """A table and a page to print for the folders below `out`, an SVG in each. Raises EdgeNodeError, UsageError."""
-    found = [(folder, it) for folder in sorted(out.iterdir()) if folder.is_dir() and (it := read_manifest(folder))]
+    folders = sorted(out.iterdir()) if out.is_dir() else []
+    found = [(folder, it) for folder in folders if folder.is_dir() and (it := read_manifest(folder))]
     if not found:
         raise UsageError(f"{out} has no devices: make them with edge-node provision batch")
     pictures = [_svg(qr_text(manifest)) for _, manifest in found]

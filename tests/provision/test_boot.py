@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,23 @@ def test_a_full_or_locked_card(tmp_path: Path) -> None:
     with pytest.raises(EdgeNodeError, match="Read-only"):
         apply(plan(place, boot, (), Disk(), force=False), boot, SmallDisk())
     assert (boot / "cmdline.txt").read_text() == before
+
+
+def test_a_card_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boot, place = boot_partition(tmp_path / "boot"), folder(tmp_path)
+    read = Path.read_text
+
+    def worn(path: Path, *args: Any, **more: Any) -> str:
+        if path == boot / "cmdline.txt":
+            raise OSError(5, "Input/output error", str(path))
+        return read(path, *args, **more)
+
+    monkeypatch.setattr(Path, "read_text", worn)
+    with pytest.raises(
+        EdgeNodeError,
+        match=r"cmdline.txt cannot be read \(Input/output error\): check that file, and how the card sits",
+    ):
+        plan(place, boot, (), Disk(), force=False)
 
 
 def test_a_claim_that_is_none_any_more_leaves_the_card(tmp_path: Path) -> None:

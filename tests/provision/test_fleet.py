@@ -131,12 +131,25 @@ def test_secrets_come_from_where_they_are_kept(tmp_path: Path, monkeypatch: pyte
     for reference, reason in (("@env:B", "not set"), ("@file:none", "cannot be read"), ("@env", "names nothing")):
         with pytest.raises(SettingsError, match=reason):
             secrets.put_in({"a": reference})
+    with pytest.raises(SettingsError, match="a is asked for, and nobody is there to type it"):
+        Secrets(tmp_path, {}, nobody).put_in("@prompt", "a")
     (tmp_path / "s").write_bytes(b"\xff")
     with pytest.raises(SettingsError, match="UTF-8"):
         Secrets(tmp_path, {}).put_in("@file:s", "a")
     monkeypatch.setattr(room, "MAX_FILE_BYTES", 0)
     with pytest.raises(SettingsError, match="too large"):
         Secrets(tmp_path, {}).put_in("@file:s", "a")
+
+
+def nobody(_: str) -> str:
+    raise EOFError
+
+
+def test_a_home_that_is_nobodys(tmp_path: Path, file: Path) -> None:
+    with pytest.raises(SettingsError, match="a is ~no-such-user/key, whose ~ is nobody's home"):
+        Secrets(tmp_path, {}).put_in("@file:~no-such-user/key", "a")
+    file.write_text(FLEET.replace("[hub]", '[hub]\nca_file = "~no-such-user/ca.crt"'))
+    assert "hub.ca_file is ~no-such-user/" in problems(file, {"id": "gate-1"})
 
 
 def test_claims_the_last_of_each_that_is_still_good(tmp_path: Path) -> None:

@@ -38,8 +38,10 @@ class LockedDisk(Disk):
 
 
 def test_nothing_to_label_and_nowhere_to_write(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no devices"):
-        write_labels(tmp_path, Disk())
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "none", tmp_path / "file"):
+        with pytest.raises(UsageError, match="no devices"):
+            write_labels(place, Disk())
     write_folder(card(), tmp_path / "gate-1", Disk())
     with pytest.raises(EdgeNodeError, match="Read-only"):
         write_labels(tmp_path, LockedDisk())
