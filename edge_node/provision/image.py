@@ -79,6 +79,8 @@ def build(out: Path, recipe: Recipe, tell: Tell) -> None:
     image_disk.need({**TOOLS, **(EMULATOR if emulated else {})})
     if os.geteuid() != 0:
         raise UsageError("the files of an image belong to root: run it with sudo")
+    if not out.resolve().parent.is_dir():
+        raise UsageError(f"there is no folder {out.resolve().parent}: make it, or name another --out")
     for path in (recipe.deb, recipe.bundle):
         if not path.is_file():
             raise UsageError(f"there is no file {path}: make both with bash provisioning/package.sh --python {PYTHON}")

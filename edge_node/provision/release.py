@@ -66,9 +66,13 @@ def download(requirements: Path, python: str, arch: str, folder: Path) -> None:
     for minor in GLIBC_MINORS:
         words += ["--platform", f"manylinux_2_{minor}_{arch}"]
     words += ["--platform", f"manylinux2014_{arch}", "--platform", f"linux_{arch}"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=DOWNLOAD_DEADLINE_S, check=False)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=DOWNLOAD_DEADLINE_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise EdgeNodeError(f"the download for {arch} took more than {DOWNLOAD_DEADLINE_S:g} s: try again") from None
     if done.returncode:
-        raise EdgeNodeError(f"no wheels for {arch}, Python {python}: {done.stderr.strip().splitlines()[-1:]}")
+        said = done.stderr.strip().rpartition("\n")[2]
+        raise EdgeNodeError(f"no wheels for {arch}, Python {python}: {said or done.returncode}")
 
 
 def fetch(requirements: Path, python: str, arch: str, folder: Path, kept: Path | None) -> None:

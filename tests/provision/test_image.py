@@ -143,6 +143,8 @@ def test_a_release_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(UsageError, match=r"package\.sh"):
         image.build(tmp_path / "x.img", Recipe(ROOT, tmp_path / "a", tmp_path / "b", 4096, False), print)
+    with pytest.raises(UsageError, match=r"there is no folder .*/none: make it"):
+        image.build(tmp_path / "none/x.img", Recipe(ROOT, tmp_path / "a", tmp_path / "b", 4096, False), print)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(UsageError, match="sudo"):
         image.build(tmp_path / "x.img", Recipe(ROOT, tmp_path / "a", tmp_path / "b", 4096, False), print)

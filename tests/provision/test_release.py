@@ -96,6 +96,16 @@ def test_wheels_are_downloaded_once_when_they_are_kept(tmp_path: Path, monkeypat
     assert len(list(kept.iterdir())) == 2, "half a set is not kept"
 
 
+def test_a_download_that_fails_or_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("-r none.txt\n")
+    with pytest.raises(EdgeNodeError, match=r"no wheels for aarch64, Python 3\.13: ERROR: Could not open"):
+        release.download(requirements, "3.13", "aarch64", tmp_path)
+    monkeypatch.setattr(release, "DOWNLOAD_DEADLINE_S", 0.0)
+    with pytest.raises(EdgeNodeError, match="took more than 0 s: try again"):
+        release.download(requirements, "3.13", "aarch64", tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
 def test_the_debian_package(tmp_path: Path) -> None:
