@@ -20,6 +20,8 @@ ROOT = Path("/opt/edge-node")
 TRUST = Path("/etc/edge-node/trust")
 SHIPPED_TRUST = Path("/usr/share/edge-node/trust")
 SETTINGS = Path("/etc/edge-node/edge-node.toml")
+INTERRUPTED = 130
+"""What a shell gives after SIGINT."""
 
 
 def trusted(folders: Sequence[Path] = (TRUST, SHIPPED_TRUST)) -> list[Path]:
@@ -54,6 +56,8 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
         return 2
     except EdgeNodeError as err:
         print(f"edge-node: {err}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except OSError as err:
         print(
             f"edge-node: the slots could not be written ({err}): look whether the disk is full (df) or worn (dmesg)",

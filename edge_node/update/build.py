@@ -50,6 +50,7 @@ def check(
 def fill(slots: Slots, name: str, bundle: Bundle, tell: Tell) -> None:
     """Builds the slot anew and tries it. Raises BundleRefused or EdgeNodeError; the slot is not whole then."""
     manifest = bundle.manifest
+    umask = os.umask(0o022)  # the daemon runs what is in it, whatever the umask of root's shell
     try:
         slot = slots.empty(name)
         tell("unpacking")
@@ -64,6 +65,8 @@ def fill(slots: Slots, name: str, bundle: Bundle, tell: Tell) -> None:
         slots.seal(name, {"version": manifest.version, "python": manifest.python, "floor": manifest.floor})
     except OSError as err:
         raise EdgeNodeError(f"the new version could not be written ({err}): the old one goes on") from None
+    finally:
+        os.umask(umask)
 
 
 def make_venv(venv: Path, release: Path) -> Path:

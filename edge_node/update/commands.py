@@ -14,6 +14,8 @@ from edge_node.errors import EdgeNodeError
 
 STEP_DEADLINE_S = 900.0
 """A Zero 2 W unpacks about 100 MB of wheels to a slow card meanwhile."""
+CREDENTIAL_DEADLINE_S = 10.0
+"""The guard waits for them, too: see kept.CHECK_DEADLINE_S."""
 POLITELY = ("nice", "-n", "10")
 CREDENTIAL = "edge-node."
 """How the names of the unit's credentials begin in /etc/credstore."""
@@ -64,7 +66,7 @@ def credentials(stores: Path = Path("/etc"), runtime: Path = Path("/run")) -> It
             words = ["systemd-creds", "decrypt", f"--name={sealed.name}", str(sealed)]
             # One that cannot be opened is missing in the unit as well.
             with contextlib.suppress(EdgeNodeError):
-                run([*words, str(folder / sealed.name.removeprefix(CREDENTIAL))])
+                run([*words, str(folder / sealed.name.removeprefix(CREDENTIAL))], deadline_s=CREDENTIAL_DEADLINE_S)
         for plain in stores.glob(f"credstore/{CREDENTIAL}*"):
             shutil.copyfile(plain, folder / plain.name.removeprefix(CREDENTIAL))
         yield {**os.environ, "CREDENTIALS_DIRECTORY": str(folder)}

@@ -63,6 +63,20 @@ def test_a_good_update_is_kept(machine: Machine, publisher: Publisher, syncs: li
     assert machine.slots.guard() is None
 
 
+@pytest.mark.parametrize("how", ["apply", "install"])
+def test_the_daemon_may_read_it_whoever_installs_it(machine: Machine, publisher: Publisher, how: str) -> None:
+    """A root shell's umask may be 077."""
+    bundle, before = publisher.bundle("2.0.0"), os.umask(0o077)
+    try:
+        getattr(machine.updater, how)(bundle, publisher.keys)
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    slot = machine.slots.path("b")
+    hidden = [path for path in (slot, *slot.rglob("*")) if path.stat().st_mode & 0o004 == 0]
+    assert hidden == [] and (slot / "venv/bin").stat().st_mode & 0o005 == 0o005
+
+
 def test_the_next_one_goes_into_the_other_slot_and_back(machine: Machine, publisher: Publisher) -> None:
     machine.updater.apply(publisher.bundle("1.1.0"), publisher.keys)
     machine.updater.apply(publisher.bundle("1.2.0"), publisher.keys)
@@ -365,6 +379,15 @@ def test_the_command_of_the_guard(
     assert "install a bundle" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("word", ["settle", "rollback"])
+def test_whoever_is_tired_of_waiting_may_go(word: str, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tired(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"edge_node.update.updater.Updater.{word}", tired)
+    assert main(["--root", str(machine.slots.root), word]) == 130
+
+
 def test_the_room_stands_on_the_standard_library() -> None:
     """It is installed outside the slots, where nothing else is."""
     for path in sorted((ROOT / "edge_node/update").glob("*.py")):
@@ -394,6 +417,10 @@ def test_settings_are_checked_with_the_unit_s_credentials(tmp_path: Path, monkey
         }
         assert folder.stat().st_mode & 0o077 == 0
     assert not folder.exists()
+    tool.write_text("#!/bin/sh\nexec sleep 600\n")  # a TPM that does not answer
+    monkeypatch.setattr("edge_node.update.commands.CREDENTIAL_DEADLINE_S", 0.1)
+    with credentials(tmp_path, tmp_path) as env:
+        assert [file.name for file in Path(env["CREDENTIALS_DIRECTORY"]).iterdir()] == ["api_key"]
     tool.unlink()
     monkeypatch.setenv("PATH", str(tool.parent))
     with credentials(tmp_path, tmp_path / "absent") as env:
