@@ -127,8 +127,11 @@ class Faults:
         early = self.early(slot) + 1 if lasted_s < EARLY_S else 0
         self._write({"failures": failures, "early": early, "slot": slot})
         self._show_fault(True)
-        path = self._post_mortem(end, failures)
-        return f"failure {failures} in a row: {end}; {path}{self._escalate(failures)}"
+        try:
+            written = str(self._post_mortem(end, failures))
+        except OSError as err:  # a full disk: a restart may be what helps
+            written = f"no post-mortem ({err.strerror})"
+        return f"failure {failures} in a row: {end}; {written}{self._escalate(failures)}"
 
     def _escalate(self, failures: int) -> str:
         if failures >= REBOOT_FAILURES and self._uptime_s() >= REBOOT_AFTER_S:
@@ -151,7 +154,7 @@ class Faults:
     def _post_mortem(self, end: End, failures: int) -> Path:
         folder = self._state / "post-mortem"
         folder.mkdir(mode=0o700, exist_ok=True)
-        old = sorted(folder.glob("*.txt"))
+        old = sorted(folder.glob(f"{'[0-9]' * 6}.txt"))
         path = folder / f"{int(old[-1].stem) + 1 if old else 1:06d}.txt"
         self._run(["journalctl", "--sync"])
         lines = self._run(
@@ -180,7 +183,7 @@ class Faults:
                 for name in ("delay_on", "delay_off"):
                     (trigger.parent / name).write_text(str(blink_ms))
             elif (kept := read_json(before)) is not None:
-                trigger.write_text(str(kept["trigger"]))
+                trigger.write_text(str(kept.get("trigger", "none")))
                 remove(before)
         except OSError:
             return  # an LED is no reason to fail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,6 +103,27 @@ def test_each_failure_leaves_a_post_mortem_and_old_ones_go(board: Board) -> None
     text = board.post_mortems[-1].read_text()
     assert "watchdog (dumped ABRT)" in text and text.endswith("a line of the journal\n")
     assert stat.S_IMODE(board.post_mortems[-1].stat().st_mode) == 0o600
+
+
+def test_a_post_mortem_that_cannot_be_written_stops_nothing(board: Board) -> None:
+    board.lives(3.0, HUNG)
+    (board.state / "post-mortem/notes.txt").write_text("an operator's")
+    assert "000002.txt" in str(board.lives(3.0, HUNG))
+    shutil.rmtree(board.state / "post-mortem")
+    (board.state / "post-mortem").touch()
+    board.uptime = REBOOT_AFTER_S
+    said = [board.lives(3.0, HUNG) for _ in range(REBOOT_FAILURES - 2)][-1]
+    assert "no post-mortem (File exists)" in str(said) and board.ran[-1] == REBOOT
+
+
+def test_what_the_led_showed_before_may_be_lost(board: Board) -> None:
+    trigger = board.leds / "ACT/trigger"
+    trigger.parent.mkdir(parents=True)
+    trigger.write_text("[mmc0]")
+    board.lives(3.0, CRASH)
+    (board.state / "led").write_text("{}")
+    board.faults.started("a")
+    assert trigger.read_text() == "none"
 
 
 def test_the_board_s_own_led_blinks_from_a_failure_to_the_next_start(board: Board) -> None:
