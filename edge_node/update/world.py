@@ -38,6 +38,17 @@ class World(Protocol):
     def sleep(self, seconds: float) -> None: ...
 
 
+def _is_status(value: Any) -> bool:
+    """Whether it is built like one: a version on trial may say anything."""
+    if not isinstance(value, dict):
+        return False
+    tables = [value.get(name, {}) for name in ("node", "channel", "call", "parts")]
+    if not all(isinstance(table, dict) for table in tables):
+        return False
+    parts_are_tables = all(isinstance(part, dict) for part in tables[-1].values())
+    return parts_are_tables and isinstance(value.get("uptime_s", 0), int | float)
+
+
 class Systemd:
     """The daemon as a unit of systemd."""
 
@@ -58,8 +69,8 @@ class Systemd:
                         break
                     line += block
             answer = json.loads(line)
-            return dict(answer["result"]) if answer["ok"] else None
-        except (OSError, ValueError, KeyError, TypeError):
+            return answer["result"] if answer["ok"] and _is_status(answer["result"]) else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def restart(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,27 @@ async def test_a_daemon_that_refuses_has_no_status(tmp_path: Path) -> None:
         assert await asyncio.to_thread(Systemd(server.path).status) is None
     finally:
         await server.stop()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        {"node": None},
+        {"call": "idle"},
+        {"channel": []},
+        {"parts": {"camera": "up"}},
+        {"uptime_s": "long"},
+        {"uptime_s": None},
+    ],
+)
+async def test_a_version_on_trial_may_say_anything(said: Any, tmp_path: Path) -> None:
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(json.dumps({"ok": True, "result": said}).encode() + b"\n")
+        writer.close()
+
+    async with await asyncio.start_unix_server(serve, tmp_path / "control.sock"):
+        assert await asyncio.to_thread(Systemd(tmp_path / "control.sock").status) is None
 
 
 def test_no_daemon_no_status(tmp_path: Path) -> None:
