@@ -11,6 +11,8 @@ from edge_node.errors import DeviceMissing, RetryLater
 from edge_node.protocol.wifi_code import WifiNetwork
 
 NAME = "edge-node-qr"
+FRESH = f"{NAME}-new"
+"""As long as nobody knows whether it can be joined."""
 DEADLINE_S = 45.0
 NMCLI = ("nmcli",)
 _ESCAPED = str.maketrans({"\\": "\\\\"})
@@ -36,14 +38,26 @@ def _psk(network: WifiNetwork) -> str:
 
 
 async def join_wifi(network: WifiNetwork, nmcli: Sequence[str] = NMCLI) -> None:
-    """Keeps the network in place of the last one that came this way, and joins it.
+    """Joins the network, then keeps it in place of the last one that came this way.
 
     Raises RetryLater when NetworkManager refuses or does not get there, DeviceMissing without it.
     """
-    with contextlib.suppress(RetryLater):  # the first time there is none
-        await _run([*nmcli, "connection", "delete", "id", NAME])
-    await _run([*nmcli, "connection", "edit", "type", "wifi", "con-name", NAME], editor_script(network))
-    await _run([*nmcli, "connection", "up", "id", NAME])
+    connection = [*nmcli, "connection"]
+    await _try([*connection, "delete", "id", FRESH])  # of a try that was cut off
+    await _run([*connection, "edit", "type", "wifi", "con-name", FRESH], editor_script(network))
+    try:
+        await _run([*connection, "up", "id", FRESH])
+    except RetryLater:
+        await _try([*connection, "delete", "id", FRESH])
+        raise
+    await _try([*connection, "delete", "id", NAME])
+    await _try([*connection, "modify", "id", FRESH, "connection.id", NAME])
+
+
+async def _try(words: Sequence[str]) -> None:
+    """What may not be there, or may stay as it is."""
+    with contextlib.suppress(RetryLater):
+        await _run(words)
 
 
 async def _run(words: Sequence[str], said: str = "") -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from edge_node.errors import DeviceMissing, RetryLater
 from edge_node.host import wifi
-from edge_node.host.wifi import editor_script, join_wifi
+from edge_node.host.wifi import FRESH, NAME, editor_script, join_wifi
 from edge_node.protocol.wifi_code import WifiNetwork
 
 NETWORK = WifiNetwork("Doors", "wpa", "canary-pass")
@@ -44,9 +44,19 @@ def refuse(nmcli: Path, verb: str) -> None:
 async def test_a_network_is_kept_and_joined(nmcli: Path) -> None:
     await join_wifi(NETWORK, [str(nmcli)])
     told = heard(nmcli)
-    assert [line["words"][1] for line in told] == ["delete", "edit", "up"]  # type: ignore[index]
+    assert [line["words"][1] for line in told] == ["delete", "edit", "up", "delete", "modify"]  # type: ignore[index]
+    assert told[-1]["words"] == ["connection", "modify", "id", FRESH, "connection.id", NAME]
     assert "set 802-11-wireless-security.psk" in str(told[1]["said"])
     assert "canary" not in json.dumps(told), "neither as an argument nor as it was typed"
+
+
+async def test_one_that_cannot_be_joined_costs_no_network(nmcli: Path) -> None:
+    """Its password may be wrong: the one from before has to be there still."""
+    refuse(nmcli, "up")
+    with pytest.raises(RetryLater):
+        await join_wifi(NETWORK, [str(nmcli)])
+    deleted = [line["words"] for line in heard(nmcli) if "delete" in line["words"]]  # type: ignore[operator]
+    assert deleted == [["connection", "delete", "id", FRESH]] * 2
 
 
 async def test_what_it_refuses_is_told_without_the_password(nmcli: Path, monkeypatch: pytest.MonkeyPatch) -> None:
