@@ -66,7 +66,8 @@ class LinuxProbe:
             return self._cpu_percent
         self._cpu = (total, idle)
         if before is not None:
-            self._cpu_percent = round(100.0 * (1 - (idle - before[1]) / (total - before[0])), 1)
+            idle_share = max(0, idle - before[1]) / (total - before[0])  # waiting for disks is taken back now and then
+            self._cpu_percent = round(100.0 * (1 - idle_share), 1)
         return self._cpu_percent
 
     def load_1m(self) -> float | None:

@@ -72,6 +72,15 @@ def test_a_stopped_processor_counter_is_no_measurement(pi: Path) -> None:
     assert probe.read()["cpu_percent"] is None
 
 
+def test_a_busy_processor_is_never_busier_than_that(pi: Path) -> None:
+    """proc(5): the time that was waited for disks may be less than before."""
+    probe = LinuxProbe(pi)
+    for line in ("cpu  100 0 0 500 50 0 0 0 0 0\n", "cpu  400 0 0 500 40 0 0 0 0 0\n"):
+        (pi / "proc/stat").write_text(line)
+        percent = probe.read()["cpu_percent"]
+    assert percent == 100.0
+
+
 @pytest.mark.parametrize(("alarm", "expected"), [("0", []), ("1", ["under_voltage"]), ("?", None)])
 def test_under_voltage_from_the_kernels_own_driver(tmp_path: Path, alarm: str, expected: list[str] | None) -> None:
     chips = {"sys/class/hwmon/hwmon0/name": "nvme\n", "sys/class/hwmon/hwmon1/name": "rpi_volt\n"}
