@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -86,7 +87,9 @@ class FirstBoot:
         except (OSError, RetryLater) as err:
             reason = getattr(err, "strerror", None) or err
             raise EdgeNodeError(f"nothing was taken from the card ({reason}): make room, check the disk") from err
-        self._clean(boot)
+        if self._clean(boot):
+            with contextlib.suppress(OSError):  # what lies there from now on was written anew, even if it says the same
+                self._disk.remove(self._state / TAKEN_FILE)
         return bool(is_new)
 
     def _boot(self) -> Path | None:
@@ -162,8 +165,8 @@ class FirstBoot:
         self._disk.put(self._state / CLAIM_FILE, json.dumps(body).encode(), 0o600, self._owner)
         log.info("the claim for %s at %s is taken; enrolling follows when there is a network", claim.node, claim.hub)
 
-    def _clean(self, boot: Path) -> None:
-        """Off the card, as far as that goes: a locked card is told, and does no harm."""
+    def _clean(self, boot: Path) -> bool:
+        """Off the card, as far as that goes: False for a locked one, which is told, and does no harm."""
         try:
             for path in _to_wipe(boot):
                 if path.suffix != SPENT:
@@ -177,11 +180,12 @@ class FirstBoot:
                 boot,
                 err.strerror,
             )
-        else:
-            log.info(
-                "the card's copies were overwritten and deleted; flash memory may keep old ones: a claim works once, "
-                "so whoever finds it can do nothing with it"
-            )
+            return False
+        log.info(
+            "the card's copies were overwritten and deleted; flash memory may keep old ones: a claim works once, "
+            "so whoever finds it can do nothing with it"
+        )
+        return True
 
 
 def _to_wipe(boot: Path) -> Iterator[Path]:

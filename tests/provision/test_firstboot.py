@@ -62,7 +62,7 @@ def test_the_card_becomes_the_devices_own(root: Path, caplog: pytest.LogCaptureF
     assert run(root)
     assert_done(root)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (root / "var/lib/edge-node").iterdir()}
-    assert set(modes.values()) == {0o600} and {"identity.key", "claim.json", "card.json"} <= modes.keys()
+    assert set(modes.values()) == {0o600} and {"identity.key", "claim.json"} <= modes.keys()
     assert (root / "etc/edge-node/edge-node.toml").stat().st_mode & 0o777 == 0o640
     assert "flash memory may keep" in caplog.text and "canary" not in caplog.text
     key = (root / "var/lib/edge-node/identity.key").read_bytes()
@@ -232,6 +232,15 @@ def test_a_locked_card_is_told_and_taken_once(root: Path, caplog: pytest.LogCapt
     (root / "etc/edge-node/edge-node.toml").write_text(edited)
     assert run(root, LockedCard()) is False
     assert settings_of(root) == edited, "a change made here is not undone at the next start"
+
+
+def test_the_same_card_written_again_is_taken_again(root: Path) -> None:
+    """README: "Write a card again to change a device", also back to what it was."""
+    assert run(root)
+    (root / "etc/edge-node/edge-node.toml").write_text("an operator's slip")
+    write_folder(card(), root / "boot" / "firmware", Disk())
+    assert run(root)
+    assert_done(root)
 
 
 @pytest.mark.parametrize(
