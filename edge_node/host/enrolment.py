@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import logging
+import re
 import ssl
 import threading
 import urllib.error
@@ -141,8 +142,10 @@ class DeviceTokens:
         return token
 
     def _enrol(self, key: DeviceKey, code: str, fingerprint: Any) -> None:
-        if fingerprint and self._ca_file is not None and not self._ca_file.exists():
-            self._fetch_authority(str(fingerprint), self._ca_file)
+        if fingerprint and self._ca_file is not None:
+            wanted = str(fingerprint).replace(":", "").lower()
+            if wanted not in _fingerprints(self._ca_file):  # none yet, or that of a hub before this one
+                self._fetch_authority(wanted, self._ca_file)
         proof = key.sign(enrol_message(code, self._node, key.public))
         try:
             self._post(ENROL_PATH, {"claim": code, "node": self._node, "key": key.public, "proof": proof})
@@ -170,7 +173,7 @@ class DeviceTokens:
             der = ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
         except (ValueError, UnicodeDecodeError):
             raise RetryLater(f"{self._origin}/ca.crt is no certificate: is this the hub?") from None
-        if hashlib.sha256(der).hexdigest() != fingerprint.replace(":", "").lower():
+        if hashlib.sha256(der).hexdigest() != fingerprint:
             raise Refused("other_authority", "its authority is another than the card says: is this the right hub?")
         _keep(path, pem)
 
@@ -208,6 +211,15 @@ class DeviceTokens:
             raise RetryLater(f"{self._origin} does not answer as a hub does: check channel.url") from None
         except (OSError, ValueError) as err:
             raise RetryLater(f"the hub at {self._origin} cannot be reached: {_why(err)}") from None
+
+
+def _fingerprints(path: Path) -> set[str]:
+    """SHA-256 of each certificate in a file, in hex; none where there is no such file."""
+    try:
+        blocks = re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", path.read_text(), re.DOTALL)
+        return {hashlib.sha256(ssl.PEM_cert_to_DER_cert(block)).hexdigest() for block in blocks}
+    except (OSError, ValueError):
+        return set()
 
 
 def _keep(path: Path, content: bytes) -> None:

@@ -172,6 +172,24 @@ async def test_the_hubs_own_authority_is_known_by_its_fingerprint(file: Path, st
         assert content(ca) == pem
 
 
+async def test_a_new_card_brings_the_authority_of_a_hub_that_was_made_anew(
+    file: Path, state: Path, tmp_path: Path
+) -> None:
+    ca, before = state / "hub-ca.crt", tmp_path / "before"
+    async with tls_hub(before / "enrolment.json"):
+        old = (before / "tls" / "ca.crt").read_text()
+    ca.write_text(old)
+    async with tls_hub(file) as hub:
+        pem = (file.parent / "tls" / "ca.crt").read_text()
+        claim_on_card(file, state, ca_sha256=hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper())
+        assert await tokens(hub.url, state, ca=ca)()
+        assert content(ca) == pem
+        ca.write_text(f"one of several\n{old}{pem}")
+        claim_on_card(file, state, ca_sha256=hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest())
+        assert await tokens(hub.url, state, ca=ca)()
+        assert "one of several" in content(ca), "what is trusted already is left alone"
+
+
 def tls_hub(file: Path) -> Any:
     return running_hub(keys={"file": file.with_name("keys.json")}, state_dir=file.parent, tls={"self_made": True})
 
