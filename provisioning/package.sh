@@ -10,6 +10,7 @@
 #   apt install ./edge-node_VERSION_all.deb, with the bundle in /var/cache/edge-node or on the card's boot partition.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+umask 022   # everybody reads what is in the package, the daemon first of all
 
 die() { echo "package.sh: $*" >&2; exit 1; }
 out=dist key='' words=() bundles=yes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def _build(args: argparse.Namespace) -> int:
     recipe = image.Recipe(
         CHECKOUT, *given, args.size, args.read_only_root, cache, args.mirror or image.machine_mirror()
     )
+    os.umask(0o022)  # others than root read the image's files, the daemon first of all
     began = time.monotonic()
     image.build(args.out, recipe, lambda line: print(line, flush=True))
     taken = args.out.stat()

@@ -150,6 +150,23 @@ def test_a_release_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyP
         image.build(tmp_path / "x.img", Recipe(ROOT, tmp_path / "a", tmp_path / "b", 4096, False), print)
 
 
+def test_others_than_root_may_read_the_image_s_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the umask of whoever makes it: the daemon is no root."""
+    (tmp_path / "file").touch()
+
+    def build(out: Path, *_: object) -> None:
+        out.mkdir()  # shows the umask
+
+    monkeypatch.setattr(image, "build", build)
+    words = ["--deb", str(tmp_path / "file"), "--bundle", str(tmp_path / "file"), "--mirror", "http://mirror.invalid"]
+    before = os.umask(0o077)
+    try:
+        assert main(["image", "build", "--out", str(tmp_path / "made"), *words]) == 0
+    finally:
+        os.umask(before)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o755
+
+
 def test_missing_programs_are_named_with_their_packages() -> None:
     with pytest.raises(EdgeNodeError, match="apt-get install nothing-such"):
         image_disk.need({"no-such-program": "nothing-such"})

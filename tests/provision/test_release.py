@@ -133,5 +133,5 @@ def test_the_debian_package(tmp_path: Path) -> None:
         env={"PYTHONPATH": str(folder / "usr/lib/edge-node")}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert status.stdout.startswith("slot a: -, empty"), status.stderr
-    subprocess.run(script, capture_output=True, timeout=300, check=True)
-    assert deb.read_bytes() == first  # the same input gives the same bytes
+    subprocess.run(script, capture_output=True, timeout=300, check=True, umask=0o077)  # as a careful root's
+    assert deb.read_bytes() == first, "the same input gives the same bytes"
