@@ -235,7 +235,10 @@ def read_rows(path: Path) -> list[Row]:
 def read_claims(path: Path, now_wall: float) -> dict[str, str]:
     """Codes by node, the last of each, expired ones left out. Raises SettingsError."""
     text = read_text(path, f"the claims are in {path}")
-    rows = list(csv.reader(io.StringIO(text)))
+    try:
+        rows = list(csv.reader(io.StringIO(text)))
+    except csv.Error:
+        rows = []
     if not rows or tuple(rows[0]) != CLAIM_COLUMNS:
         raise SettingsError(f"{path} is no file of claims: make one with edge-node hub claim new --out {path.name}")
     fit = [row for row in rows[1:] if len(row) == len(CLAIM_COLUMNS) and row[2].isdigit()]

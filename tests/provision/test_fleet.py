@@ -156,7 +156,7 @@ def test_claims_the_last_of_each_that_is_still_good(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_text("node,code,expires\na,old,50\nb,first,200\nb,second,200\n")
     assert read_claims(path, 100) == {"b": "second"}
-    for text in ("", "id,code\n", "node,code,expires\na,b\n", "node,code,expires\na,b,soon\n"):
+    for text in ("", "id,code\n", "node,code,expires\na,b\n", "node,code,expires\na,b,soon\n", "x" * 200_000):
         path.write_text(text)
         with pytest.raises(SettingsError, match="edge-node hub claim new"):
             read_claims(path, 0)
