@@ -32,7 +32,8 @@ REBOOT_AFTER_S = 3600.0
 EX_CONFIG = "78"
 MAX_POST_MORTEMS = 5
 JOURNAL_LINES = 80
-COMMAND_DEADLINE_S = 5.0
+COMMAND_DEADLINE_S = 3.0
+"""Three of them, with Python's start, fit into TimeoutStopSec=10 of the unit."""
 UNIT = "edge-node.service"
 LEDS = ("ACT", "led0", "PWR", "led1")
 """A Raspberry Pi's own, by their names since Linux 6.1 and before."""
@@ -127,11 +128,12 @@ class Faults:
         early = self.early(slot) + 1 if lasted_s < EARLY_S else 0
         self._write({"failures": failures, "early": early, "slot": slot})
         self._show_fault(True)
+        done = self._escalate(failures)  # before the journal, which a card that wears out may take too long to read
         try:
             written = str(self._post_mortem(end, failures))
         except OSError as err:  # a full disk: a restart may be what helps
             written = f"no post-mortem ({err.strerror})"
-        return f"failure {failures} in a row: {end}; {written}{self._escalate(failures)}"
+        return f"failure {failures} in a row: {end}; {written}{done}"
 
     def _escalate(self, failures: int) -> str:
         if failures >= REBOOT_FAILURES and self._uptime_s() >= REBOOT_AFTER_S:

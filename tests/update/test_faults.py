@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import stat
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import pytest
 from edge_node.update import __main__ as command
 from edge_node.update.faults import (
     BLINK_MS,
+    COMMAND_DEADLINE_S,
     MAX_POST_MORTEMS,
     QUICK_MS,
     REBOOT_AFTER_S,
@@ -113,7 +115,19 @@ def test_a_post_mortem_that_cannot_be_written_stops_nothing(board: Board) -> Non
     (board.state / "post-mortem").touch()
     board.uptime = REBOOT_AFTER_S
     said = [board.lives(3.0, HUNG) for _ in range(REBOOT_FAILURES - 2)][-1]
-    assert "no post-mortem (File exists)" in str(said) and board.ran[-1] == REBOOT
+    assert "no post-mortem (File exists)" in str(said) and board.ran.count(REBOOT) == 1
+
+
+def test_a_journal_that_takes_too_long_stops_no_restart_of_the_machine(board: Board) -> None:
+    """The unit's manager ends what takes longer than TimeoutStopSec= after the end of the node."""
+    board.uptime = REBOOT_AFTER_S
+    for _ in range(REBOOT_FAILURES):
+        board.ran.clear()
+        board.lives(3.0, HUNG)
+    assert board.ran[0] == REBOOT and len(board.ran) == 3
+    unit = (Path(__file__).resolve().parents[2] / "systemd/edge-node.service").read_text()
+    (timeout_s,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+    assert len(board.ran) * COMMAND_DEADLINE_S < int(timeout_s)
 
 
 def test_what_the_led_showed_before_may_be_lost(board: Board) -> None:
