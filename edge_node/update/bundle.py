@@ -189,19 +189,6 @@ def _openssl(*words: str) -> subprocess.CompletedProcess[bytes]:
 # The publisher's side
 
 
-def new_key(private: Path, public: Path) -> None:
-    """Makes a pair of keys; the private one is readable by its owner only."""
-    private.touch(mode=0o600)
-    for words in (
-        ("genpkey", "-algorithm", "ed25519", "-out", str(private)),
-        ("pkey", "-in", str(private), "-pubout", "-out", str(public)),
-    ):
-        done = _openssl(*words)
-        if done.returncode:
-            raise EdgeNodeError(f"openssl could not make a key: {done.stderr.decode(errors='replace').strip()}")
-    private.chmod(0o600)
-
-
 def pack(out: Path, manifest: Manifest, folder: Path, key: Path) -> None:
     """Writes a bundle of the manifest's files, found under `folder`; the same input gives the same bytes."""
     data = json.dumps(manifest.to_json(), sort_keys=True, indent=1).encode()

@@ -10,8 +10,9 @@ import pytest
 
 from edge_node.errors import EdgeNodeError
 from edge_node.provision import release
-from edge_node.update.bundle import Bundle, new_key
+from edge_node.update.bundle import Bundle
 from edge_node.version import __version__
+from tests.support.update_lab import new_key
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "provisioning/requirements/hub-aec-qr.txt"

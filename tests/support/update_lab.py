@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_node.update.bundle import Manifest, hashes, new_key, pack
+from edge_node.update.bundle import Manifest, hashes, pack
 from edge_node.update.health import STABLE_S
 from edge_node.update.slots import Slots, this_python
 from edge_node.update.updater import Updater
@@ -32,6 +32,13 @@ if __name__ == "__main__":
     main()
 """
 ENTRY = "[console_scripts]\nedge-node = edge_node.__main__:main\n"
+
+
+def new_key(private: Path, public: Path) -> None:
+    """A publisher's pair of keys."""
+    for words in (("genpkey", "-algorithm", "ed25519"), ("pkey", "-in", str(private), "-pubout")):
+        out = public if words[0] == "pkey" else private
+        subprocess.run(["openssl", *words, "-out", str(out)], check=True, capture_output=True)
 
 
 class Publisher:
