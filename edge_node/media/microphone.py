@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from edge_node.dsp.blocks import Blocks
-from edge_node.dsp.pcm import Pcm, silence
+from edge_node.dsp.pcm import Pcm
 from edge_node.dsp.tone import Tone
 from edge_node.errors import DeviceMissing
 from edge_node.media.sound_stream import Health, SoundStream
@@ -69,17 +69,6 @@ class ToneMicrophone:
     async def run(self, sink: Sink) -> None:
         """Delivers until cancelled."""
         await in_thread("microphone", lambda stop: every_block(stop, lambda: sink(self._tone.block(BLOCK_FRAMES))))
-
-
-class SilentMicrophone:
-    """Nothing to hear."""
-
-    label = "none"
-
-    async def run(self, sink: Sink) -> None:
-        """Delivers silence until cancelled."""
-        nothing = silence(BLOCK_FRAMES)
-        await in_thread("microphone", lambda stop: every_block(stop, lambda: sink(nothing)))
 
 
 class FileMicrophone:

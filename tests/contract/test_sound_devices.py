@@ -16,7 +16,7 @@ from edge_node.dsp.level import dbfs
 from edge_node.dsp.pcm import RATE, Pcm, silence
 from edge_node.dsp.tone import Tone
 from edge_node.errors import DeviceLost, DeviceMissing
-from edge_node.media.microphone import CardMicrophone, FileMicrophone, SilentMicrophone, ToneMicrophone
+from edge_node.media.microphone import CardMicrophone, FileMicrophone, ToneMicrophone
 from edge_node.media.speaker import CardSpeaker, NullSpeaker, WavSpeaker
 from edge_node.ports import BLOCK_FRAMES, AudioSink, AudioSource
 from tests.support.pulse import PulseLab, pulse_lab
@@ -39,15 +39,11 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseLab]:
         yield lab
 
 
-@pytest.fixture(
-    params=["test", "none", "file", pytest.param("pulse", marks=PULSE), pytest.param("card", marks=HARDWARE)]
-)
+@pytest.fixture(params=["test", "file", pytest.param("pulse", marks=PULSE), pytest.param("card", marks=HARDWARE)])
 def microphone(request: pytest.FixtureRequest, tmp_path: Path) -> AudioSource:
     match request.param:
         case "test":
             return ToneMicrophone()
-        case "none":
-            return SilentMicrophone()
         case "file":
             with wave.open(str(tmp_path / "a.wav"), "wb") as file:
                 file.setparams((2, 2, 44_100, 0, "NONE", ""))

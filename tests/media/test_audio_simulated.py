@@ -14,7 +14,7 @@ from edge_node.dsp.pcm import Pcm
 from edge_node.dsp.tone import Tone
 from edge_node.errors import DeviceLost, DeviceMissing
 from edge_node.media import sound_thread
-from edge_node.media.microphone import FileMicrophone, SilentMicrophone, ToneMicrophone
+from edge_node.media.microphone import FileMicrophone, ToneMicrophone
 from edge_node.media.speaker import NullSpeaker, WavSpeaker
 from edge_node.media.wav import WavWriter
 from tests.support.sound_checks import running, strongest_hz
@@ -42,7 +42,7 @@ async def test_the_tones_loudness_can_be_set() -> None:
 async def test_blocks_come_at_the_pace_of_the_clock() -> None:
     blocks: list[Pcm] = []
     begin = time.monotonic()
-    async with running(SilentMicrophone().run(blocks.append)):
+    async with running(ToneMicrophone().run(blocks.append)):
         await eventually(lambda: len(blocks) >= 30)
         took = time.monotonic() - begin
     assert took > 0.25, "30 blocks are 300 ms of sound"
