@@ -16,6 +16,7 @@ from edge_node.update.faults import SAFE_MODE_FAILURES
 from edge_node.update.files import write_json
 from edge_node.update.records import Pending
 from edge_node.update.slots import Slots
+from edge_node.update.world import Systemd
 from tests.support.notify import NotifySocket
 from tests.support.process import Child
 
@@ -64,6 +65,8 @@ async def test_from_ready_to_stopping(tmp_path: Path, manager: NotifySocket, cre
         await manager.until(lambda told: told.count("WATCHDOG=1") >= 3, timeout_s=60)
         await manager.until(lambda _: bool(manager.statuses), timeout_s=60)
         assert "home/front-door" in manager.statuses[0]
+        status = await asyncio.to_thread(Systemd(tmp_path / "control.sock").status)
+        assert status is not None and status["parts"], "an update's judge understands it"
 
         config.write_text(SETTINGS.format(name="Back door"))
         daemon.signal(signal.SIGHUP)
