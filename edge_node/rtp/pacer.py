@@ -81,17 +81,14 @@ class Pacer:
 
     def allowance(self, now: float) -> float:
         """Bytes that may leave now; negative after a debt."""
-        if self._at is not None and now > self._at:
-            earned = self._bytes + (now - self._at) * self.kbps * 125
-            self._bytes = earned if earned < self.depth else self.depth
+        if self._at is not None:
+            self._bytes = min(self.depth, self._bytes + max(0.0, now - self._at) * self.kbps * 125)
         self._at = now
         return self._bytes
 
     def spend(self, size: int, now: float) -> None:
         """So many bytes left, whether or not they were allowed."""
-        if now != self._at:
-            self.allowance(now)
-        self._bytes -= size
+        self._bytes = self.allowance(now) - size
 
     def wait_s(self, size: float, now: float) -> float:
         """Seconds until so many bytes may leave; 0 when they may now."""
