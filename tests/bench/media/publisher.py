@@ -31,7 +31,8 @@ from edge_node.media.rtsp.source import RtspSource
 from edge_node.media.video_publication import VideoPublication
 from edge_node.ports import VIDEO_CLOCK, AccessUnit
 from edge_node.protocol.payloads import IceServerConfig
-from edge_node.realtime.aiortc_adapter import Outlet, PeerLink
+from edge_node.realtime.aiortc_adapter import PeerLink
+from edge_node.realtime.aiortc_outlet import Outlet
 from edge_node.realtime.encoding import EncodePolicy
 from edge_node.realtime.local_tracks import LocalTracks
 from tests.support.h264_clip import load_clip
