@@ -176,15 +176,17 @@ def stand_in(sdp: str, mids: Iterable[str] = (), own: str | None = None) -> str:
     """A remote description whose rejected sections, and those named, became inactive ones that aiortc can apply.
 
     It refuses a whole description over one section that was rejected with port 0 or has no codec in common; with this
-    the others live on. The formats come from the same section of `own`, the description of this side, if there is one.
+    the others live on, or all can be refused in an answer. The formats come from the same section of `own`, the
+    description of this side, if there is one.
     """
     session, sections = split(sdp)
     named = set(mids)
     read_all = [_section(index, lines) for index, lines in enumerate(sections)]
     bad = [i for i, s in enumerate(read_all) if (s.rejected or s.mid in named) and s.kind in _STAND_IN]
-    healthy = next((lines for i, lines in enumerate(sections) if i not in bad and not read_all[i].rejected), None)
-    if healthy is None or not bad:
+    described = [i for i in range(len(sections)) if not read_all[i].rejected]
+    if not bad or not described:
         return sdp
+    healthy = sections[next((i for i in described if i not in bad), described[0])]
     shared = [line for line in healthy if line.startswith(("a=ice-", "a=fingerprint:", "a=setup:"))]
     offered = split(own)[1] if own else []
     for i in bad:

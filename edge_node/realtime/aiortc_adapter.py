@@ -24,8 +24,7 @@ from aiortc.sdp import SessionDescription
 from edge_node.protocol import sdp as text
 from edge_node.protocol.payloads import IceServerConfig
 from edge_node.realtime.aioice_adapter import IceLink
-from edge_node.realtime.aiortc_outlet import Outlet as Outlet
-from edge_node.realtime.aiortc_outlet import only, preferences
+from edge_node.realtime.aiortc_outlet import Outlet, only, preferences
 from edge_node.realtime.aiortc_receiver import bind_receiver, release_receiver
 from edge_node.realtime.feed import Outgoing
 from edge_node.realtime.received import Router
@@ -58,6 +57,8 @@ class PeerLink:
         )
         self.outlets: list[Outlet] = []
         self._rejected: set[str] = set()
+        self.foreign: frozenset[str] = frozenset()
+        """The kinds of media that the last offer had in no codec that is known here."""
         self._before_offer: list[tuple[Any, ...]] = []
         self._local_before_offer: Any = None
         self._relay_only = relay_only
@@ -184,6 +185,7 @@ class PeerLink:
         clean = text.for_one_transport(sdp)
         foreign = self._without_common_codec(clean)
         sections = [s for s in text.read(clean) if s.mid not in foreign]
+        self.foreign = frozenset(s.kind for s in text.read(clean) if s.mid in foreign and s.sends)
         self._rejected = {s.mid for s in text.read(clean) if s.rejected} | foreign
         return await self._apply("offer", text.stand_in(clean, foreign, self._own()), sections)
 

@@ -18,6 +18,8 @@ from edge_node.realtime.sending import Sending
 
 log = logging.getLogger(__name__)
 
+USUAL = {"audio": "Opus", "video": "H.264 or VP8"}
+
 
 class ExchangeListener(TrackListener, Protocol):
     """Who hears of tracks, and of what went wrong."""
@@ -50,6 +52,7 @@ class Exchange:
         self._sending = Sending(tracks, receive, self._refused)
         self._receiving = Receiving(receive, listener)
         self._earlier: list[str] = []
+        self._foreign: frozenset[str] = frozenset()
         self.candidates = Candidates(listener.on_candidate_error)
 
     def over(self, old: PeerLink | None) -> None:
@@ -104,6 +107,7 @@ class Exchange:
             sections = await link.apply_offer(text)
             self.candidates.described(text)
             self._begun()
+            self._tell_foreign(link)
             self._receiving.described(link, sections)
             self._sending.attach_for_answer(link, sections)
             answer = await link.answer()
@@ -155,6 +159,12 @@ class Exchange:
     def _refused(self, track: Outgoing) -> None:
         text = f"peer {self._name} cannot take {' or '.join(track.mime_types)}: it does not get this {track.kind} track"
         self._on_error(MeteredRealtimeError(text))
+
+    def _tell_foreign(self, link: PeerLink) -> None:
+        for kind in sorted(link.foreign - self._foreign):
+            text = f"peer {self._name} offers {kind} in no codec that is known here: it should offer {USUAL[kind]}"
+            self._on_error(MeteredRealtimeError(text))
+        self._foreign = link.foreign
 
     def _no_room(self, reason: str) -> None:
         self._on_error(MeteredRealtimeError(reason))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from typing import Any
 
 import pytest
@@ -79,6 +80,23 @@ async def test_a_rolled_back_offer_leaves_no_trace() -> None:
     await b.apply_answer(await a.answer())
     await connect(a, b)
     assert len(a.pc.getTransceivers()) == 2 and a.pc.sctp.mid is not None
+    await a.close()
+    await b.close()
+
+
+@pytest.mark.parametrize("kinds", [("video",), ("video", "audio")])
+async def test_an_offer_in_no_known_codec_is_refused_and_the_next_one_taken(kinds: tuple[str, ...]) -> None:
+    a, b = link(), link()
+    for kind in kinds:
+        a.pc.addTransceiver(kind, direction="sendonly")
+    offer = re.sub(r"^(a=rtpmap:\d+ )\w+/", r"\1EVRC/", await a.offer(), flags=re.MULTILINE)
+    assert await b.apply_offer(offer) == [] and b.foreign == frozenset(kinds)
+    answer = await b.answer()
+    assert re.findall(r"^m=\w+ (\d+)", answer, re.MULTILINE) == ["0"] * len(kinds)
+    await a.apply_answer(answer)
+    a.add(tone(), None, receive=True)
+    await connect(a, b)
+    assert not b.foreign
     await a.close()
     await b.close()
 

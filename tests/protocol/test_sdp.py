@@ -127,6 +127,12 @@ def test_stand_ins_for_rejected_sections() -> None:
     assert audio[0] == "m=audio 9 UDP/TLS/RTP/SAVPF 0" and "a=ice-ufrag:other" in audio
 
 
+def test_stand_ins_for_all_sections_have_the_transport_of_the_first() -> None:
+    _, sections = sdp.split(sdp.stand_in(REMOTE, ["0", "1"]))
+    assert [lines[0] for lines in sections] == ["m=audio 9 UDP/TLS/RTP/SAVPF 0", "m=video 9 UDP/TLS/RTP/SAVPF 97"]
+    assert all(set(TRANSPORT) < set(lines) and "a=inactive" in lines for lines in sections)
+
+
 def test_no_stand_ins() -> None:
     assert sdp.stand_in(REMOTE) == REMOTE
     nothing_healthy = text("m=video 0 X 96")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from aiortc.mediastreams import VideoStreamTrack
 from aiortc.rtp import RTCP_PSFB_APP, RTCP_PSFB_PLI, RtcpPsfbPacket, pack_remb_fci
 
 from edge_node.errors import MeteredPeerReplaceTrackError
+from edge_node.realtime.aiortc_adapter import PeerLink
 from edge_node.realtime.events import ConnectionReset, NegotiationError, StateChange
 from edge_node.realtime.peer import MeteredPeer
 from edge_node.realtime.streams import MediaStream
@@ -139,6 +141,30 @@ async def test_states_of_a_remote_and_errors_stay_quiet() -> None:
         await eventually(lambda: states[-1] == "closed")
         assert states[:2] == ["connecting", "connected"] and errors == []
         await b.close()
+
+
+async def test_media_in_no_known_codec_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer of another make, which then offers better."""
+    stock, strange = PeerLink.offer, [True]
+
+    async def offer(link: PeerLink, *args: Any) -> str:
+        text = await stock(link, *args)
+        return re.sub(r"^(a=rtpmap:\d+ )\w+/", r"\1EVRC/", text, flags=re.MULTILINE) if strange[0] else text
+
+    monkeypatch.setattr(PeerLink, "offer", offer)
+    async with running_hub() as hub:
+        a, b = await pair(hub)
+        watcher, errors = Watcher(b), list[str]()
+        watcher.watch(b.remote_peers[0])
+        b.remote_peers[0].on(NegotiationError, lambda e: errors.append(str(e.err)))
+        a.add_track(Tone(600))
+        await eventually(lambda: errors)
+        assert errors == ["peer aa offers audio in no codec that is known here: it should offer Opus"]
+        strange[0] = False
+        a.add_track(Tone(700))
+        await hears(await watcher.track("audio"), 600)
+        assert len(errors) == 1
+        await close(a, b)
 
 
 async def test_twenty_calls_leave_nothing_behind() -> None:
