@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ensurepip
+import contextlib
 import os
 import platform
 import shutil
@@ -19,6 +19,7 @@ SPARE_BYTES = 64 << 20
 GROWTH = 4
 """Wheels are compressed: an unpacked slot with its bundle has taken less than four times the bundle."""
 REQUIREMENTS = "requirements.txt"
+WHEELS = Path("/usr/share/python-wheels")
 
 Tell = Callable[[str], None]
 
@@ -95,8 +96,12 @@ def make_venv(venv: Path, release: Path) -> Path:
 
 def pip_wheel() -> Path:
     """pip, as the distribution keeps it for new virtual environments."""
-    bundled = Path(ensurepip.__file__).parent / "_bundled"
-    for folder in (Path("/usr/share/python-wheels"), bundled):
+    folders = [WHEELS]
+    with contextlib.suppress(ImportError):  # Debian's is in python3-venv; the guard, which needs none, runs without it
+        import ensurepip
+
+        folders.append(Path(ensurepip.__file__).parent / "_bundled")
+    for folder in folders:
         if wheels := sorted(folder.glob("pip-*.whl")):
             return wheels[-1]
     raise EdgeNodeError("pip is missing: install it with apt-get install python3-venv")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from edge_node.errors import EdgeNodeError
-from edge_node.update import files
+from edge_node.update import build, files
 from edge_node.update.__main__ import main
 from edge_node.update.bundle import BundleRefused
 from edge_node.update.records import Pending
@@ -264,6 +264,15 @@ def test_nobody_holds_what_is_not_there_or_not_ours(tmp_path: Path) -> None:
 # The guard's own ground
 
 
+def test_a_slot_cannot_be_filled_without_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "ensurepip", None)
+    monkeypatch.setattr(build, "WHEELS", tmp_path)
+    with pytest.raises(EdgeNodeError, match="apt-get install python3-venv"):
+        build.pip_wheel()
+    (tmp_path / "pip-26.0-py3-none-any.whl").touch()
+    assert build.pip_wheel().parent == tmp_path
+
+
 def test_the_guard_runs_without_site_packages(machine: Machine) -> None:
     """As provisioning/deb/edge-node-slots starts it, but by any Python's isolated mode."""
     code = (
@@ -276,8 +285,12 @@ def test_the_guard_runs_without_site_packages(machine: Machine) -> None:
     )
     words = ["--root", str(machine.slots.root), "--settings", str(machine.settings)]
     for what in ("guard", "status"):
+        without = "import sys; sys.modules['ensurepip'] = None\n"  # amid an upgrade of the system python3-venv is away
         done = subprocess.run(
-            [sys.executable, "-I", "-S", "-B", "-c", code, *words, what], capture_output=True, text=True, check=False
+            [sys.executable, "-I", "-S", "-B", "-c", without + code, *words, what],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
     assert "slot a: 1.0.0, runs" in done.stdout
