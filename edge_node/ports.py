@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from edge_node.encode_plan.plan import Plan
     from edge_node.rtp.packetize import Unit
 
     Pcm = npt.NDArray[np.int16]
@@ -101,6 +102,20 @@ class VideoSource(Protocol):
     async def run(self, sink: VideoSink) -> None:
         """Delivers until cancelled. Raises SourceLost or DeviceMissing."""
         ...
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    """A VideoSource that opens decoders says how many it has opened."""
+
+    decoders_opened: int
+
+
+@runtime_checkable
+class Replanned(Protocol):
+    """A VideoSource that takes another plan while it runs."""
+
+    def set_plan(self, plan: Plan) -> None: ...
 
 
 @runtime_checkable

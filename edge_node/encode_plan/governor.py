@@ -30,7 +30,7 @@ class Work:
 
     `offered` and `late` count pictures since the start: that came to the encoder, that it was still too busy for.
     `source` is None until the first picture; `software_instead`: the board's encoder was planned and failed. The same
-    counts of the VP8 encoder; `stream_kbps` is the rate of a stream that is handed through.
+    counts of the VP8 encoder; `stream_kbps` and `stream_px` are of a stream that is handed through.
     """
 
     source: Source | None = None
@@ -41,6 +41,7 @@ class Work:
     vp8_offered: int = 0
     vp8_late: int = 0
     stream_kbps: float = 0.0
+    stream_px: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import av
 
 from edge_node.aio.heartbeats import HEARTBEATS
+from edge_node.encode_plan.decode import MAX_PIXELS
 from edge_node.media.packet_queue import PacketQueue
 from edge_node.rtp.packetize import Unit
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_QUEUE_S = 0.5
-MAX_PIXELS = 4096 * 2304
-"""A larger picture is refused by FFmpeg: 14 MB each, of which a decoder keeps up to 17 (H.264 table A-1)."""
 MAX_REORDERED = 32
 """Pictures a decoder holds back at most (16 in H.264 and H.265), with as many that it swallowed."""
 THREADS = 2

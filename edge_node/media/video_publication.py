@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import av
 
@@ -22,27 +22,13 @@ from edge_node.media.video_encoder import VideoEncoder
 from edge_node.media.video_stats import STALLED_AFTER_S, VideoState, VideoStats
 from edge_node.media.views import FanoutTrack
 from edge_node.media.vp8_branch import Vp8Branch
-from edge_node.ports import VIDEO_CLOCK, AccessUnit, Clock, VideoSource
+from edge_node.ports import VIDEO_CLOCK, AccessUnit, Clock, Decodes, Replanned, VideoSource
 
 if TYPE_CHECKING:
     from edge_node.media.packet_queue import Packet
 
 # A picture after a gap does not fill its queue: whatever the rate, a view's queue takes at least five pictures.
 MAX_PICTURE_S = 0.1
-
-
-@runtime_checkable
-class Decodes(Protocol):
-    """A source that opens decoders says how many it has opened."""
-
-    decoders_opened: int
-
-
-@runtime_checkable
-class Replanned(Protocol):
-    """A source that takes another plan while it runs."""
-
-    def set_plan(self, plan: Plan) -> None: ...
 
 
 class VideoPublication:
@@ -196,6 +182,7 @@ class VideoPublication:
             vp8_offered=0 if vp8 is None else vp8.offered,
             vp8_late=0 if vp8 is None else vp8.late,
             stream_kbps=self._sent.kbps(self._clock.monotonic()) if self._coded else 0.0,
+            stream_px=self._size if self._coded else None,
         )
 
     def stats(self) -> VideoStats:
@@ -386,10 +373,11 @@ class VideoPublication:
 
     def _limited_by(self) -> str | None:
         by_path = self._wanted and not self._coded and self._encoder is not None and self._encoder.limited_by_path
+        thinned = self._coded and self.track.thinned
         failed = self._encoder is not None and self._encoder.software_instead
         by_plan = (self._plan.limited_by or "").split(", ")
         named = {
-            "path": by_path,
+            "path": by_path or thinned,
             "encoder failed": failed,
             "transcode": self._transcoding,
             "viewers": self._seats.waiting > 0,

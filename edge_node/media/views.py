@@ -119,6 +119,11 @@ class FanoutTrack:
         now = self.now()
         return all(view.below_ceiling(now) for view in self._views)
 
+    @property
+    def thinned(self) -> bool:
+        """Whether pictures are left out for a viewer whose path carries too little for all."""
+        return any(view.thinned for view in self._views)
+
     def deliver(
         self, data: bytes, pts: int, duration_s: float, *, keyframe: bool = True, level_dbov: int | None = None
     ) -> None:

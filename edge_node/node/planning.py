@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from edge_node.encode_plan.decode import decode_refusal
+from edge_node.encode_plan.decode import decode_refusal, vp8_refusal
 from edge_node.encode_plan.governor import Governor, Reading, Work
 from edge_node.encode_plan.limits import BoardLimits
 from edge_node.encode_plan.plan import CALM, Plan, Refusal, Situation, Source, Wish, may_transcode, most_viewers, plan
@@ -82,9 +82,12 @@ class Planner:
             raise SettingsError(f"video: {chosen.reason}")
         return chosen
 
-    def vp8(self, running: Plan, now: Situation = CALM) -> Plan | Refusal:
-        """What viewers without H.264 can get beside the running plan."""
+    def vp8(self, running: Plan, now: Situation = CALM, stream_px: tuple[int, int] | None = None) -> Plan | Refusal:
+        """What viewers without H.264 can get beside the running plan, of a stream of that size if it comes coded."""
         video = self._video
+        refusal = None if stream_px is None else vp8_refusal(self.board, *stream_px, video.fps)
+        if refusal is not None:
+            return Refusal(refusal)
         return may_transcode(self.board, Wish(video.width_px, video.height_px, video.fps, video.max_kbps), running, now)
 
     def undecodable(self, codec: str, width_px: int, height_px: int) -> str | None:
@@ -144,7 +147,7 @@ class PlanKeeper:
         chosen = self._choose(work, now)
         if isinstance(chosen, Plan):
             self._video.set_plan(chosen)
-            self._video.set_vp8_plan(self._planner.vp8(chosen, now))
+            self._video.set_vp8_plan(self._planner.vp8(chosen, now, work.stream_px))
         refused = chosen.reason if isinstance(chosen, Refusal) else None
         if refused is not None and refused != self._refused:
             log.warning("the plan for pictures stays as it is: %s", refused)

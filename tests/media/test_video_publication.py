@@ -284,11 +284,25 @@ async def test_the_narrowest_path_limits_the_encoder_and_is_told() -> None:
         assert published.stats().limited_by == "heat, path"
 
 
+async def test_a_viewer_whom_pictures_of_a_camera_are_left_out_for_is_told() -> None:
+    clock = ManualClock()
+    async with publication(StubSource("rtsp"), clock) as published:
+        published.track.now = clock.monotonic
+        view = published.track.subscribe()
+        view.set_bitrate(50)
+        for unit in UNITS * 2:
+            clock.advance(1 / 30)
+            published.unit(replace(unit, captured_at=clock.monotonic()))
+        assert view.dropped and published.stats().limited_by == "path"
+        view.stop()
+        assert published.stats().limited_by is None
+
+
 async def test_whoever_plans_is_told_what_comes_and_how_it_goes() -> None:
     async with publication(StubSource("file")) as published:
         assert published.work() == Work(None)
         give(published, UNITS[:1])
-        assert replace(published.work(), stream_kbps=0.0) == Work(Source.CODED)
+        assert replace(published.work(), stream_kbps=0.0) == Work(Source.CODED, stream_px=(320, 240))
         assert published.work().stream_kbps > 0
         published.track.subscribe()
         await encode(published, painted(3))

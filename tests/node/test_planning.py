@@ -183,6 +183,17 @@ def test_a_board_without_time_for_vp8_says_so_when_it_gets_hot() -> None:
     assert isinstance(refused, Refusal) and "no time left to make VP8" in refused.reason
 
 
+def test_a_stream_too_large_to_be_made_vp8_of_is_refused_and_taken_again_when_it_is_smaller() -> None:
+    board = Board()
+    board.now = Work(Source.CODED, viewers=1, stream_px=(5120, 2880))
+    board.live(TICK_S)
+    refused = board.vp8_plans[-1]
+    assert isinstance(refused, Refusal) and "VP8 of 5120x2880 pixels" in refused.reason
+    board.now = replace(board.now, stream_px=(640, 360))
+    board.live(TICK_S)
+    assert isinstance(board.vp8_plans[-1], Plan)
+
+
 def test_the_publication_knows_how_many_may_watch_and_why_no_more() -> None:
     board = Board(replace(CAMERA, sending_kbps=12_000))
     board.now = Work(Source.CODED, viewers=2)
