@@ -330,7 +330,7 @@ class VideoPublication:
     # Stats
 
     def _state(self, now: float) -> VideoState:
-        if not self._active or self.source is None or self.source.label == "none":
+        if not self._active or self.source is None:
             return VideoState.OFF
         if self._last_picture_at is None:
             return VideoState.STARTING

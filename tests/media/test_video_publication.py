@@ -229,10 +229,9 @@ async def test_states() -> None:
         published.picture(painted(1)[0], clock.monotonic())
         assert published.stats().state is VideoState.LIVE
     assert published.stats().state is VideoState.OFF
-    for source in (None, StubSource("none")):
-        off = VideoPublication(PLAN, clock, source)
-        assert off.stats().state is VideoState.OFF
-        await off.close()
+    off = VideoPublication(PLAN, clock)
+    assert off.stats().state is VideoState.OFF
+    await off.close()
 
 
 async def test_views_outlive_their_source() -> None:
