@@ -20,7 +20,8 @@ EdgeNodeError                     remedy
     ├── MeteredPeerOversizedError(size, cap)
     ├── MeteredPeerStateError(code, method, current_state)
     ├── MeteredPeerReplaceTrackError(succeeded, failed)
-    └── DataChannelOverflowError(queued, cap)
+    ├── DataChannelOverflowError(queued, cap)
+    └── RealtimeAgentError(message, code)
 """
 
 from __future__ import annotations
@@ -199,3 +200,11 @@ class DataChannelOverflowError(MeteredRealtimeError):
         super().__init__(f"{queued} sends wait on this data channel and {cap} may: await send() before the next one")
         self.queued = queued
         self.cap = cap
+
+
+class RealtimeAgentError(MeteredRealtimeError):
+    """A realtime speech session failed; `code` is the service's own word for it, None when it has none."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
