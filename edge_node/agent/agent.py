@@ -127,14 +127,14 @@ class RealtimeAgent:
         Raises RealtimeAgentError before and after `async with`; what fails meanwhile is told by events().
         """
         self._require_open("interrupt")
-        await self._hush()
+        self._hush()
         await self._within(self._transport.cancel())
-        await self._hush()  # what came in between
+        self._hush()  # what came in between
 
-    async def _hush(self) -> None:
+    def _hush(self) -> None:
         self._said.clear()
         self._to_program = Converter(self._transport.output_rate, self._output_rate)
-        await self._calls.cancel()
+        self._calls.cancel()
 
     async def _upload(self) -> None:
         while True:
@@ -184,7 +184,7 @@ class RealtimeAgent:
 
     async def _close(self) -> None:
         self._state = "closed"
-        await self._calls.cancel()
+        await self._calls.close()
         await self._tasks.close()
         try:
             async with asyncio.timeout(SEND_S):

@@ -192,9 +192,10 @@ class RealtimeEventsTransport:
                 return AudioOutputDelta(base64.b64decode(delta, validate=True))
             case {"type": "input_audio_buffer.speech_started"}:
                 return SpeechStarted()
-            case {"type": "response.output_item.added", "item": {"call_id": str(call), "name": str(name)}}:
-                if len(self._names) < MAX_NAMES:
-                    self._names[call] = name
+            case {"type": "response.output_item.added", "item": {"call_id": str(call), "name": str(name)}} if (
+                len(self._names) < MAX_NAMES
+            ):
+                self._names[call] = name
             case {"type": "response.function_call_arguments.done", "call_id": str(call), "arguments": str(arguments)}:
                 self._open.add(call)
                 self._asked = True

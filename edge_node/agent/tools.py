@@ -26,7 +26,6 @@ MAX_RUNNING = 8
 MAX_RESULT = 16_000
 """Characters of a result; what is longer is cut."""
 TIMEOUT_S = 30.0
-GRACE_S = 1.0
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 Reply = Callable[[str, str], Awaitable[None]]
 """reply(call_id, text)"""
@@ -119,14 +118,16 @@ class ToolCalls:
             return
         self._running[call_id] = self._tasks.spawn(self._answer(call_id, name, arguments), name)
 
-    async def cancel(self) -> None:
-        """Ends what runs, unanswered; what a thread still does is not waited for."""
-        tasks = set(self._running.values()) - {asyncio.current_task()}
-        self._running.clear()
-        for task in tasks:
+    def cancel(self) -> None:
+        """Ends what runs, unanswered; waits for nothing, neither for who does not care nor for a thread."""
+        for task in set(self._running.values()) - {asyncio.current_task()}:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=GRACE_S)
+        self._running.clear()
+
+    async def close(self) -> None:
+        """cancel(), and waits a moment for what ends."""
+        self.cancel()
+        await self._tasks.close()
 
     async def _answer(self, call_id: str, name: str, arguments: str) -> None:
         text = await self._result(name, arguments)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import edge_node.agent
+from edge_node import media
 from edge_node.agent import (
     AudioOutputDelta,
     Error,
@@ -25,7 +26,7 @@ from edge_node.agent import (
     TurnComplete,
     play,
 )
-from edge_node.agent.agent import CONNECT_S, SEND_S
+from edge_node.agent.agent import CONNECT_S, SEND_S, Plays
 from edge_node.agent.sound import MAX_INPUT_S
 from edge_node.errors import MeteredRealtimeError
 from tests.agent.scripted import LOST, ScriptedTransport
@@ -146,6 +147,7 @@ async def test_row_153_interrupt_cancels_tools_and_generation() -> None:
             transport.come.put_nowait(event)
         await settle()
         await agent.interrupt()
+        await settle()
         assert ended == [0.0] and transport.of("cancel") == [None] and transport.of("result") == []
         with pytest.raises(RealtimeAgentError, match="odd"):
             _ = [event async for event in agent.events()]
@@ -153,6 +155,26 @@ async def test_row_153_interrupt_cancels_tools_and_generation() -> None:
         transport.come.put_nowait(None)
         events = [event async for event in agent.events()]
     assert len(events) == 1, "the next answer comes, and after an error that is not fatal the session goes on"
+
+
+@in_virtual_time
+async def test_row_153_a_tool_that_does_not_care_holds_no_interruption_up() -> None:
+    async def stubborn() -> str:
+        """Does not care."""
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            await asyncio.sleep(5)
+        return "done"
+
+    transport = ScriptedTransport()
+    async with RealtimeAgent("", transport, tools=[stubborn], tool_timeout_s=1000) as agent:
+        transport.come.put_nowait(ToolCall("1", "stubborn", ""))
+        await settle()
+        await agent.interrupt()
+        assert now_s() == 0.0
+        await asyncio.sleep(10)
+        assert transport.of("result") == []
 
 
 @in_virtual_time
@@ -256,6 +278,11 @@ class Speaker:
     def stop(self) -> None:
         self.order.append(("stop", None))
         self.fed = b""
+
+
+def test_row_155_our_speakers_can_be_played_on() -> None:
+    speakers: list[Plays] = [media.Speaker(), media.DuplexAudio().speaker]
+    assert len(speakers) == 2
 
 
 async def test_row_155_who_breaks_in_stops_the_speaker_then_the_agent(caplog: pytest.LogCaptureFixture) -> None:

@@ -138,11 +138,11 @@ async def test_row_153_cancelled_tools_are_not_answered() -> None:
         return "done"
 
     calls = Calls(forever, stubborn, timeout_s=1000)
-    await calls.calls.cancel()
+    calls.calls.cancel()
     await calls.calls.start("1", "forever", "")
     await calls.calls.start("2", "stubborn", "")
     await settle()
-    await calls.calls.cancel()
+    calls.calls.cancel()
     await asyncio.sleep(10)
     assert len(stopped) == 1 and calls.replies == []
 
@@ -151,7 +151,7 @@ async def test_row_153_cancelled_tools_are_not_answered() -> None:
 async def test_row_153_a_tool_may_interrupt_the_agent_that_called_it() -> None:
     async def hang_up() -> str:
         """Ends it."""
-        await calls.calls.cancel()
+        calls.calls.cancel()
         ended.append(True)
         return "done"
 
@@ -168,7 +168,7 @@ async def test_row_153_too_many_calls_are_refused() -> None:
     for number in range(MAX_RUNNING + 1):
         await calls.calls.start(str(number), "forever", "")
     assert calls.replies == [(str(MAX_RUNNING), f"error: {MAX_RUNNING} calls run already, wait for their results")]
-    await calls.calls.cancel()
+    await calls.calls.close()
 
 
 async def test_row_153_threads_that_hang_do_not_pile_up() -> None:
@@ -183,7 +183,8 @@ async def test_row_153_threads_that_hang_do_not_pile_up() -> None:
         for number in range(MAX_RUNNING):
             await calls.calls.start(str(number), "hang", "")
         await settle()
-        await calls.calls.cancel()
+        calls.calls.cancel()
+        await settle()
         assert (await calls.result("hang")).startswith("error: 8 calls run already")
     finally:
         release.set()
@@ -203,7 +204,7 @@ def test_row_153_a_thread_that_outlives_its_loop_is_quiet() -> None:
         calls = Calls(hang)
         await calls.calls.start("1", "hang", "")
         await settle()
-        await calls.calls.cancel()
+        await calls.calls.close()
 
     asyncio.run(call())
     release.set()
