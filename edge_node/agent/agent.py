@@ -85,7 +85,7 @@ class RealtimeAgent:
         """Begins the session. Raises RealtimeAgentError, whatever raise_on_error is, also the second time."""
         if self._state != "new":
             raise RealtimeAgentError("an agent has one session: make another one")
-        self._state = "open"
+        self._state = "connecting"
         try:
             async with asyncio.timeout(CONNECT_S):
                 await self._transport.connect(self._session)
@@ -94,6 +94,7 @@ class RealtimeAgent:
             if not isinstance(err, Exception):
                 raise
             raise _told(err, f"no session within {CONNECT_S:g} s") from err
+        self._state = "open"
         self._tasks.spawn(self._until_over(self._upload), "upload")
         self._tasks.spawn(self._until_over(self._download), "download")
         return self
@@ -102,11 +103,11 @@ class RealtimeAgent:
         await self._close()
 
     async def send(self, chunk: bytes) -> None:
-        """The next sound of the microphone, cut anywhere; never waits. After a lost session nobody hears it.
+        """The next sound of the microphone, cut anywhere; never waits. Once the session has ended nobody hears it.
 
-        Raises RealtimeAgentError before and after `async with`.
+        Raises RealtimeAgentError before `async with`.
         """
-        self._require_open("send")
+        self._require_begun("send")
         self._heard.put(self._to_service.push(chunk))
 
     async def events(self) -> AsyncIterator[AgentEvent]:
@@ -114,8 +115,7 @@ class RealtimeAgent:
 
         An error that is not fatal ends only this iteration: another events() goes on.
         """
-        if self._state == "new":
-            self._require_open("events")
+        self._require_begun("events")
         while (event := await self._said.get()) is not None:
             if isinstance(event, Error) and self._raise_on_error:
                 raise RealtimeAgentError(event.message, event.code)
@@ -124,12 +124,13 @@ class RealtimeAgent:
     async def interrupt(self) -> None:
         """Cancels running tools and what is being said; none of it comes from events() any more.
 
-        Raises RealtimeAgentError before and after `async with`; what fails meanwhile is told by events().
+        Raises RealtimeAgentError before `async with`; what fails meanwhile is told by events(). After it: nothing.
         """
-        self._require_open("interrupt")
+        self._require_begun("interrupt")
         self._hush()
-        await self._within(self._transport.cancel())
-        self._hush()  # what came in between
+        if self._state == "open":
+            await self._within(self._transport.cancel())
+            self._hush()  # what came in between
 
     def _hush(self) -> None:
         self._said.clear()
@@ -178,8 +179,8 @@ class RealtimeAgent:
             log.warning("the realtime session is over: %s", told)
         self._said.end(None if told is None else Error(str(told), told.code, fatal=True))
 
-    def _require_open(self, method: str) -> None:
-        if self._state != "open":
+    def _require_begun(self, method: str) -> None:
+        if self._state == "new":
             raise RealtimeAgentError(f"{method}() belongs inside `async with` of the agent", "invalid_state")
 
     async def _close(self) -> None:

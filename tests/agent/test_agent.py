@@ -212,10 +212,18 @@ async def test_row_154_a_session_that_does_not_begin_is_raised(err: Exception, t
 async def test_row_154_who_is_cancelled_while_it_begins_closes() -> None:
     transport = ScriptedTransport()
     transport.hangs = {"connect"}
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1), RealtimeAgent("", transport):
+    agent = RealtimeAgent("", transport)
+
+    async def begin() -> None:
+        async with asyncio.timeout(1), agent:
             pass
-    assert transport.of("close") == [None]
+
+    beginning = asyncio.create_task(begin())
+    await settle()
+    await agent.interrupt()
+    with pytest.raises(TimeoutError):
+        await beginning
+    assert [what for what, _ in transport.done] == ["connect", "close"], "there is nothing to interrupt yet"
 
 
 async def test_row_154_errors_are_raised_or_yielded() -> None:
@@ -249,20 +257,25 @@ async def test_row_154_results_that_cannot_be_sent_end_the_session() -> None:
 
 
 async def test_row_154_it_is_used_inside_async_with_and_once() -> None:
-    agent = RealtimeAgent("", ScriptedTransport())
-    for _ in range(2):
-        with pytest.raises(RealtimeAgentError, match=r"send\(\) belongs inside"):
-            await agent.send(b"")
-        with pytest.raises(RealtimeAgentError, match=r"interrupt\(\) belongs inside"):
-            await agent.interrupt()
-        try:
-            async with agent:
-                pass
-        except RealtimeAgentError as err:
-            assert "one session" in str(err)
+    transport = ScriptedTransport()
+    agent = RealtimeAgent("", transport)
+    for method, call in (
+        ("send", agent.send(b"")),
+        ("interrupt", agent.interrupt()),
+        ("events", anext(agent.events())),
+    ):
+        with pytest.raises(RealtimeAgentError, match=rf"{method}\(\) belongs inside") as raised:
+            await call
+        assert raised.value.code == "invalid_state"
+    async with agent:
+        pass
+    await agent.send(QUARTER)
+    await agent.interrupt()
     assert [event async for event in agent.events()] == []
-    with pytest.raises(RealtimeAgentError, match=r"events\(\) belongs inside"):
-        _ = [event async for event in RealtimeAgent("", ScriptedTransport()).events()]
+    assert [what for what, _ in transport.done] == ["connect", "close"], "who is a moment late does no harm"
+    with pytest.raises(RealtimeAgentError, match="one session"):
+        async with agent:
+            pass
 
 
 class Speaker:
