@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Protocol, Self
 
@@ -91,9 +92,9 @@ class RealtimeAgent:
                 await self._transport.connect(self._session)
         except BaseException as err:
             await self._close()
-            if not isinstance(err, Exception):
+            if isinstance(err, RealtimeAgentError) or not isinstance(err, Exception):
                 raise
-            raise _told(err, f"no session within {CONNECT_S:g} s") from err
+            raise _told(err, f"no session within {CONNECT_S:g} s") from None
         self._state = "open"
         self._tasks.spawn(self._until_over(self._upload), "upload")
         self._tasks.spawn(self._until_over(self._download), "download")
@@ -201,7 +202,7 @@ def _told(err: Exception, late: str) -> RealtimeAgentError:
         return err
     if isinstance(err, TimeoutError):
         return RealtimeAgentError(f"{late}: try again later", "timeout")
-    log.error("the realtime transport failed: %s", type(err).__name__, exc_info=err)
+    log.error("the realtime transport failed: %s", scrub("".join(traceback.format_exception(err))))
     return RealtimeAgentError(f"the realtime transport failed ({type(err).__name__}: {scrub(str(err))}): report it")
 
 

@@ -196,7 +196,9 @@ async def test_row_153_a_service_that_cannot_be_interrupted_is_gone() -> None:
         (OSError("key=abcdef123"), RealtimeAgentError("the realtime transport failed (OSError: key=***): report it")),
     ],
 )
-async def test_row_154_a_session_that_does_not_begin_is_raised(err: Exception, told: RealtimeAgentError) -> None:
+async def test_row_154_a_session_that_does_not_begin_is_raised(
+    err: Exception, told: RealtimeAgentError, caplog: pytest.LogCaptureFixture
+) -> None:
     transport = ScriptedTransport()
     transport.fails = {"connect": err, "close": OSError("too")}
     agent = RealtimeAgent("", transport, raise_on_error=False)
@@ -204,7 +206,8 @@ async def test_row_154_a_session_that_does_not_begin_is_raised(err: Exception, t
         async with agent:
             pass
     assert (str(raised.value), raised.value.code) == (str(told), told.code)
-    assert isinstance(raised.value, MeteredRealtimeError)
+    assert isinstance(raised.value, MeteredRealtimeError) and raised.value.__cause__ is None
+    assert ("Traceback" in caplog.text) and "abcdef123" not in caplog.text
     assert transport.of("close") == [None]
 
 
