@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support import conformance
+
+# Rows may be shown by the tests of any room.
+pytest_runtest_logreport = conformance.note
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--hardware", action="store_true", help="run the contract tests against this board's real devices")

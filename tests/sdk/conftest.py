@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import pytest
 
 from tests.support.browser import output_folder
-from tests.support.conformance import NO_TEST, labels, table, unshown
-
-_found: dict[str, list[str]] = defaultdict(list)
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.when == "call" or report.outcome != "passed":
-        for label in labels(report.nodeid):
-            _found[label].append(report.outcome)
+from tests.support.conformance import FOUND, NO_TEST, table, unshown
 
 
 def is_whole(config: pytest.Config) -> bool:
@@ -25,16 +15,16 @@ def is_whole(config: pytest.Config) -> bool:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if not _found or session.config.option.collectonly:
+    if not FOUND or session.config.option.collectonly:
         return
     whole = is_whole(session.config)
-    (output_folder() / "conformance.md").write_text(table(_found, whole=whole))
+    (output_folder() / "conformance.md").write_text(table(FOUND, whole=whole))
     # What this machine lacks may be skipped; what nobody wrote, or what was taken away, may not.
-    if whole and exitstatus == pytest.ExitCode.OK and any(NO_TEST in line for line in unshown(_found)):
+    if whole and exitstatus == pytest.ExitCode.OK and any(NO_TEST in line for line in unshown(FOUND)):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if _found and is_whole(config) and (missing := unshown(_found)):
+    if FOUND and is_whole(config) and (missing := unshown(FOUND)):
         terminalreporter.section("conformance")
         terminalreporter.write_line("no test shows: " + ", ".join(missing), red=True)

@@ -8,11 +8,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
+
 ROWS = (*range(1, 115), *range(123, 159))
 DEFECTS = range(1, 36)
 WANTED = (*(f"row {n}" for n in ROWS), *(f"D {n}" for n in DEFECTS))
 NO_TEST = "no test ran"
 TESTS = Path(__file__).resolve().parent.parent
+FOUND: dict[str, list[str]] = defaultdict(list)
+"""Label → outcomes, of the tests of this run."""
 _ROW = re.compile(r"\btest_row_((?:\d{3}_)+)")
 _DEFECT = re.compile(r"\btest_((?:d\d{2}_)+)")
 
@@ -21,6 +25,13 @@ def labels(name: str) -> list[str]:
     """`row 7`, `D 5`, … for each number in the name of a test, or in its node id."""
     names = [f"row {int(n)}" for m in _ROW.findall(name) for n in m.strip("_").split("_")]
     return names + [f"D {int(n[1:])}" for m in _DEFECT.findall(name) for n in m.strip("_").split("_")]
+
+
+def note(report: pytest.TestReport) -> None:
+    """Keeps what a test came to."""
+    if report.when == "call" or report.outcome != "passed":
+        for label in labels(report.nodeid):
+            FOUND[label].append(report.outcome)
 
 
 def written() -> dict[str, list[str]]:
