@@ -7,15 +7,15 @@ import inspect
 import json
 import logging
 import re
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NotRequired
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
+from edge_node.aio.own_threads import OwnThreads, is_async
 from edge_node.aio.tasks import TaskGroup
 from edge_node.protocol.secrets import scrub
 
@@ -104,15 +104,14 @@ class ToolCalls:
         self._reply = reply
         self._timeout_s = timeout_s
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._threads: list[threading.Thread] = []
+        self._threads = OwnThreads("agent-tool")
         self._tasks = TaskGroup("agent-tools")
 
     async def start(self, call_id: str, name: str, arguments: str) -> None:
         """Begins a call; waits only to refuse one that is too many. The same id again, while it runs, is nothing."""
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
         if call_id in self._running:
             return
-        if max(len(self._tasks), len(self._threads)) >= MAX_RUNNING:
+        if max(len(self._tasks), self._threads.alive) >= MAX_RUNNING:
             log.warning("the model's call of %s is refused: %d calls run", name, MAX_RUNNING)
             await self._reply(call_id, f"error: {MAX_RUNNING} calls run already, wait for their results")
             return
@@ -151,25 +150,6 @@ class ToolCalls:
             return f"error: {scrub(why)}"
 
     async def _call(self, function: Callable[..., Any], values: dict[str, Any]) -> Any:
-        """A plain function gets a thread of its own: one that hangs would fill a pool that others need."""
-        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
-            return await function(**values)
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-
-        def settle(result: Any, error: Exception | None) -> None:
-            if not answer.done():
-                answer.set_exception(error) if error else answer.set_result(result)
-
-        def call() -> None:
-            try:
-                result, error = function(**values), None
-            except Exception as err:
-                result, error = None, err
-            with suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(settle, result, error)
-
-        self._threads.append(threading.Thread(target=call, name="agent-tool", daemon=True))
-        self._threads[-1].start()
-        result = await answer
+        plain = not is_async(function)
+        result = await self._threads.call(partial(function, **values)) if plain else function(**values)
         return await result if inspect.isawaitable(result) else result

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import threading
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Literal
+
+from edge_node.aio.own_threads import OwnThreads, is_async
 
 MAX_CALLS = 4
 TokenProviderFn = Callable[[], Awaitable[str] | str]
@@ -17,7 +16,7 @@ TokenProviderFn = Callable[[], Awaitable[str] | str]
 class Credential:
     """A key or a token provider, kept out of repr, vars and pickles."""
 
-    __slots__ = ("_calls", "_resolve", "kind")
+    __slots__ = ("_resolve", "kind")
 
     def __init__(self, api_key: str | None, token_provider: TokenProviderFn | None) -> None:
         if api_key and token_provider:
@@ -30,12 +29,17 @@ class Credential:
             raise ValueError("token_provider must be a function that gives a token; a fixed key goes into api_key")
         key, provider = api_key, token_provider
         self.kind: Literal["key", "token"] = "key" if key else "token"
-        self._calls: list[threading.Thread] = []
+        threads = OwnThreads("token-provider")
 
         async def resolve() -> Any:
             if key or provider is None:
                 return key
-            result = provider() if _is_async(provider) else await self._in_thread(provider)
+            if is_async(provider):
+                result: Any = provider()
+            elif threads.alive >= MAX_CALLS:
+                raise TimeoutError(f"the token provider has not returned from {MAX_CALLS} calls")
+            else:
+                result = await threads.call(provider)
             return await result if inspect.isawaitable(result) else result
 
         self._resolve = resolve
@@ -56,37 +60,3 @@ class Credential:
         if not isinstance(text, str) or not text:
             raise ValueError("the token provider must give a non-empty string")
         return text
-
-    async def _in_thread(self, provider: TokenProviderFn) -> Any:
-        """Calls it in a thread of its own: calls that hang would fill a pool that others need."""
-        self._calls = [thread for thread in self._calls if thread.is_alive()]
-        if len(self._calls) >= MAX_CALLS:
-            raise TimeoutError(f"the token provider has not returned from {MAX_CALLS} calls")
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-
-        def call() -> None:
-            try:
-                result, error = provider(), None
-            except Exception as err:
-                result, error = None, err
-            with suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(_settle, answer, result, error)
-
-        self._calls.append(threading.Thread(target=call, name="token-provider", daemon=True))
-        self._calls[-1].start()
-        return await answer
-
-
-def _settle(answer: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-    if answer.done():  # nobody waited for so long
-        if inspect.iscoroutine(result):
-            result.close()
-    elif error is None:
-        answer.set_result(result)
-    else:
-        answer.set_exception(error)
-
-
-def _is_async(provider: TokenProviderFn) -> bool:
-    return inspect.iscoroutinefunction(provider) or inspect.iscoroutinefunction(type(provider).__call__)

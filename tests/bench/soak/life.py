@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+from edge_node.aio.own_threads import OwnThreads
 from edge_node.errors import EdgeNodeError
 from edge_node.host.enrolment import device_key
 from edge_node.host.probes import LinuxProbe
@@ -25,7 +26,6 @@ from edge_node.node.machinery import Devices
 from edge_node.node.node import Node
 from edge_node.node.privacy import MARKER, TRY_AGAIN_S
 from edge_node.node.service import Service
-from edge_node.realtime.credential import Credential, TokenProviderFn
 from edge_node.settings import Settings, load
 from edge_node.telemetry.ring import DEFAULT_SIZE
 from tests.bench.soak.disk import Disk
@@ -105,9 +105,9 @@ class Inline(ThreadPoolExecutor):
         return done
 
 
-async def at_once(credential: Credential, provider: TokenProviderFn) -> Any:
-    """Instead of Credential's own threads, whose deadlines simulated time would leap over."""
-    return provider()
+async def at_once(threads: OwnThreads, function: Callable[[], Any]) -> Any:
+    """Instead of a thread, whose deadlines simulated time would leap over."""
+    return function()
 
 
 class Manager:
@@ -384,7 +384,7 @@ def live(hours: float, faults: Sequence[Fault], folder: Path, *, clips: bool) ->
 
     assert CALM_S > SILENT_S
     try:
-        with patch.object(Credential, "_in_thread", at_once), asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        with patch.object(OwnThreads, "call", at_once), asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             return runner.run(run())
     finally:
         disk.close()
