@@ -50,6 +50,7 @@ CLIP = "[0-9]*T[0-9]*Z-*.mp4"
 STATE = "var/lib/edge-node"
 UNITS = ("edge-node.service", "edge-node-hub.service")
 COMMAND_DEADLINE_S = 60.0
+HERE = Path("/")
 
 Run = Callable[[Sequence[str]], None]
 
@@ -85,13 +86,16 @@ def _clip_folders(root: Path) -> set[Path]:
     return {folder for folder in folders if (root / STATE) not in (folder, *folder.parents)}
 
 
-def reset(root: Path = Path("/"), *, keep_wifi: bool = False, run: Run = run) -> int:
+def reset(root: Path = HERE, *, keep_wifi: bool = False, run: Run = run) -> int:
     """Stops the units, deletes, empties the journal; returns how many files and folders went.
+
+    Of another machine's files, below `root`, the units and the journal are not this one's: they are left alone.
 
     May be cut off and repeated. Deleting on flash memory is not erasing: whoever takes the card apart may still find
     what was there. Raises EdgeNodeError when something cannot be deleted.
     """
-    run(["systemctl", "stop", *UNITS])
+    if root == HERE:
+        run(["systemctl", "stop", *UNITS])
     gone = 0
     for path in found(root, keep_wifi):
         try:
@@ -104,7 +108,8 @@ def reset(root: Path = Path("/"), *, keep_wifi: bool = False, run: Run = run) ->
                 f"{path} cannot be deleted ({err.strerror}): run it as root, on a writable card"
             ) from err
         gone += 1
-    run(["journalctl", "--rotate"])
-    run(["journalctl", "--vacuum-time=1s"])
+    if root == HERE:
+        run(["journalctl", "--rotate"])
+        run(["journalctl", "--vacuum-time=1s"])
     run(["sync"])
     return gone
