@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import pytest
 
 from tests.support import conformance
+from tests.support.pulse import PulseLab, pulse_lab
 
 # Rows may be shown by the tests of any room.
 pytest_runtest_logreport = conformance.note
@@ -23,3 +27,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if mark in item.keywords:
                 item.add_marker(skip)
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseLab]:
+    """A lab whose sound devices are found by the processes started from here on."""
+    with pulse_lab() as lab:
+        for name, value in lab.env.items():
+            if os.environ.get(name) != value:
+                monkeypatch.setenv(name, value)
+        yield lab

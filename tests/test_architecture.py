@@ -131,10 +131,11 @@ def test_top_level_is_fixed() -> None:
         assert not list((ROOT / folder).rglob("*.py")), f"{folder}/ holds no Python"
 
 
-def test_importing_the_package_loads_no_media_stack() -> None:
+@pytest.mark.parametrize("package", ["edge_node", "edge_node.agent"])
+def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
     code = (
-        "import sys, edge_node; "
-        "heavy = {'av', 'aiortc', 'numpy', 'sounddevice', 'gpiozero'} & set(sys.modules); "
+        f"import sys, {package}; "
+        "heavy = {'av', 'aiortc', 'numpy', 'sounddevice', 'gpiozero', 'pydantic', 'websockets'} & set(sys.modules); "
         "sys.exit(', '.join(heavy) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

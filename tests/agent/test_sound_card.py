@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,21 +12,12 @@ from edge_node.dsp.level import dbfs
 from edge_node.dsp.pcm import RATE, Pcm
 from edge_node.dsp.tone import Tone
 from edge_node.media import DuplexAudio
-from tests.support.pulse import PulseLab, pulse_lab
+from tests.support.pulse import PulseLab
 from tests.support.sound_checks import strongest_hz
 from tests.support.waiting import eventually
 
 HZ = 700
 WINDOW = RATE // 4
-
-
-@pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseLab]:
-    with pulse_lab() as lab:
-        for name, value in lab.env.items():
-            if os.environ.get(name) != value:
-                monkeypatch.setenv(name, value)
-        yield lab
 
 
 @pytest.mark.pulse

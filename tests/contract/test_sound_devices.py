@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import wave
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from edge_node.errors import DeviceLost, DeviceMissing
 from edge_node.media.microphone import CardMicrophone, FileMicrophone, ToneMicrophone
 from edge_node.media.speaker import CardSpeaker, NullSpeaker, WavSpeaker
 from edge_node.ports import BLOCK_FRAMES, AudioSink, AudioSource
-from tests.support.pulse import PulseLab, pulse_lab
+from tests.support.pulse import PulseLab
 from tests.support.sound_checks import running, strongest_hz
 from tests.support.waiting import eventually
 
@@ -27,16 +26,6 @@ HEAL_S = 30.0
 RETRY_S = 0.5
 PULSE = pytest.mark.pulse
 HARDWARE = pytest.mark.hardware
-
-
-@pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseLab]:
-    """A lab whose devices are found by the processes started from here on."""
-    with pulse_lab() as lab:
-        for name, value in lab.env.items():
-            if os.environ.get(name) != value:
-                monkeypatch.setenv(name, value)
-        yield lab
 
 
 @pytest.fixture(params=["test", "file", pytest.param("pulse", marks=PULSE), pytest.param("card", marks=HARDWARE)])

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +25,7 @@ from edge_node.media.echo import control as control_module
 from edge_node.media.echo.control import EchoControl, Mode
 from edge_node.media.echo.speexdsp import SpeexCanceller
 from edge_node.media.sound_pair import SoundPair
-from tests.support.pulse import PulseLab, pulse_lab
+from tests.support.pulse import PulseLab
 from tests.support.room import blocks, power_db, samples, speech
 from tests.support.sound_checks import running, strongest_hz
 from tests.support.waiting import eventually
@@ -37,14 +36,6 @@ REDUCED_S = 120.0
 
 def fake(behaviour: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "tests.support.sound_worker_fake", behaviour)
-
-
-@pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseLab]:
-    with pulse_lab() as lab:
-        for name, value in lab.env.items():
-            monkeypatch.setenv(name, value)
-        yield lab
 
 
 def listeners(lab: PulseLab) -> int:

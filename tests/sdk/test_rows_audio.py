@@ -7,7 +7,6 @@ import inspect
 import os
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from edge_node.media import DuplexAudio, Microphone, Speaker
 from edge_node.media import duplex as module
 from edge_node.media.sound_queues import AWAY_S, MAX_FED_S, Chunks, Fed
 from tests.support.clock import ManualClock
-from tests.support.pulse import PulseLab, pulse_lab
+from tests.support.pulse import PulseLab
 from tests.support.sound_checks import strongest_hz
 from tests.support.waiting import eventually
 
@@ -35,15 +34,6 @@ def fake(behaviour: str) -> tuple[str, ...]:
 
 def pcm(chunks: list[bytes]) -> Pcm:
     return np.frombuffer(b"".join(chunks), "<i2").astype(np.int16)
-
-
-@pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseLab]:
-    with pulse_lab() as lab:
-        for name, value in lab.env.items():
-            if os.environ.get(name) != value:
-                monkeypatch.setenv(name, value)
-        yield lab
 
 
 def defaults(kind: type) -> dict[str, Any]:
