@@ -312,6 +312,7 @@ def test_one_sentence_each(values: dict[str, Any], expected: str) -> None:
         ("wss://hub.example/v1", 'write only "wss://hub.example"'),
         ("wss://a:b@hub.example:99?key=x", 'write only "wss://hub.example:99"'),
         ("wss://hub:port", "is no address"),
+        ("wss://hub.example\n", "is no address"),
         ("ws://hub.example", 'in clear to hub.example: write "wss://hub.example"'),
         ("ws://8.8.8.8:80", 'in clear to 8.8.8.8: write "wss://8.8.8.8:80"'),
         ("ws://192.168.1.5:9292", "set channel.allow_insecure_lan = true"),
@@ -348,7 +349,12 @@ def test_channel_names_that_are_refused(name: str) -> None:
     ("url", "expected"),
     [
         ("ftp://x", "is no web address"),
+        ("https://[::1/t", "is no web address"),
+        ("https://mint.example/a b", "is no web address"),
         ("http://mint.example/t", "write https://"),
+        ("https://keeper@mint.example/t", "leave it out, or fetch the token with channel.token_command"),
+        ("https://mint.example:8443/@me", "an @ in the path is written %40"),
+        ("https://mint.example/@me", ""),
         ("http://127.0.0.1/t", ""),
         ("https://mint.example/t", ""),
     ],
@@ -359,6 +365,18 @@ def test_token_addresses(url: str, expected: str) -> None:
         assert expected in problem(values)
     else:
         assert from_dict(values).channel.token_url == url
+
+
+@pytest.mark.parametrize("password", ["4711", "s3cret", "47#11", "47/11", "47?11", "s3#cret", "s3@cret"])
+def test_a_password_in_an_address_is_refused_and_not_told(password: str) -> None:
+    for channel in (
+        {"name": "a", "token_url": f"https://keeper:{password}@mint.example/t"},
+        {"name": "a", "api_key": KEY, "url": f"wss://keeper:{password}@hub.example"},
+        {"name": "a", "api_key": KEY, "url": f"http://keeper:{password}@hub.example"},
+    ):
+        text = problem({"channel": channel})
+        assert "keeper:" not in text
+        assert not any(part in text for part in re.split("[#/?@]", password))
 
 
 def test_exactly_one_credential() -> None:

@@ -61,9 +61,7 @@ def _from_url(url: str) -> str:
     except urllib.error.HTTPError as err:
         err.close()
         raise RetryLater(f"channel.token_url answered with HTTP status {err.code}: check that service") from None
-    except http.client.InvalidURL:  # whose text tells the password
-        raise RetryLater("channel.token_url cannot be asked: write it without a user, a password, spaces") from None
-    except http.client.HTTPException as err:
+    except http.client.HTTPException as err:  # a redirection's InvalidURL would tell a password with its text
         name = type(err).__name__
         raise RetryLater(f"channel.token_url does not answer as a web server does ({name}): check it") from None
     except (OSError, ValueError) as err:

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from edge_node.call.policy import ACTIONS
 from edge_node.errors import SettingsError
@@ -16,6 +16,7 @@ from edge_node.protocol.rtsp_address import parse_address
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PIN = re.compile(r"GPIO([0-9]{1,2})")
+_BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
 _MAX_GPIO = 53  # BCM2711 peripherals, section 5: GPIO0 to GPIO57; 0 to 27 reach a header, compute modules use up to 45
 OPEN = "open:"
 WIFI = "wifi"
@@ -127,10 +128,15 @@ def scalar(value: object) -> object:
 
 
 def http_url(value: str) -> str:
-    """An address tokens are fetched from."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError('is no web address: write "https://host/path"')
+    """An address tokens are fetched from: without a login, which Python's HTTP client does not send (and tells)."""
+    parts = _split(value)
+    if parts is None or parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError('is no web address: write "https://host/path", blanks in the path as %20')
+    if "@" in parts.netloc or (parts.port is not None and _has_late_at(parts)):
+        raise ValueError(
+            "holds a user or a password, which is not sent: leave it out, or fetch the token with "
+            "channel.token_command; an @ in the path is written %40"
+        )
     if parts.scheme == "http" and not is_loopback(parts.hostname) and not is_private(parts.hostname):
         raise ValueError("would send a credential in clear over the internet: write https:// instead of http://")
     return value
@@ -147,11 +153,9 @@ def rtsp_url(value: str) -> str:
 
 def origin(value: str) -> str:
     """The hub's origin, without a trailing slash: the client appends /v1 by itself."""
-    try:
-        parts = urlsplit(value)
-        _ = parts.port
-    except ValueError as err:
-        raise ValueError('is no address: write an origin such as "wss://rms.metered.ca"') from err
+    parts = _split(value)
+    if parts is None or (parts.port is not None and _has_late_at(parts)):
+        raise ValueError('is no address: write an origin such as "wss://rms.metered.ca"')
     if parts.scheme not in ("wss", "ws") or not parts.hostname:
         guess = f"wss://{parts.hostname}" if parts.hostname else "wss://rms.metered.ca"
         raise ValueError(f'is no WebSocket origin: write "{guess}"')
@@ -171,6 +175,21 @@ def insecure_origin_problem(url: str, allow_insecure_lan: bool) -> str | None:
     if not allow_insecure_lan:
         return f'sends everything in clear to {host}: write "wss://…", or set channel.allow_insecure_lan = true'
     return None
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of an address; None when it is none, or one with a blank, which urlsplit would leave out."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return None if _BLANK.search(url) else parts
+
+
+def _has_late_at(parts: SplitResult) -> bool:
+    """Behind a port it ends a password such as `12#34`: what stands before it is no host then, and not to be shown."""
+    return "@" in f"{parts.path}{parts.query}{parts.fragment}"
 
 
 def _host_port(url: str) -> str:
