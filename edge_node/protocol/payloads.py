@@ -19,7 +19,8 @@ MAX_ID_CHARS = 256
 MAX_ICE_SERVERS = 16
 MAX_ICE_URL_CHARS = 512
 MAX_ICE_SECRET_CHARS = 1024
-_ICE_URL = re.compile(r"^(stuns?|turns?):", re.IGNORECASE)
+# RFC 7064 and 7065, section 3.1: no user and no password; one address that cannot be read stops a whole connection.
+_ICE_URL = re.compile(r"(stuns?|turns?):([^\s/?#@:\[\]]+|\[[0-9a-f:.]+\])(:\d{1,5})?(\?transport=\w+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,4 +206,4 @@ def _ice_server(entry: Any) -> IceServerConfig | None:
 
 
 def _is_ice_url(url: Any) -> bool:
-    return isinstance(url, str) and len(url) <= MAX_ICE_URL_CHARS and _ICE_URL.match(url) is not None
+    return isinstance(url, str) and len(url) <= MAX_ICE_URL_CHARS and _ICE_URL.fullmatch(url) is not None

@@ -99,6 +99,7 @@ def test_a_development_key_stays_at_home() -> None:
         {"console": {"channel": ""}},
         {"ice_server": [{"urls": "http://x"}]},
         {"ice_server": [{"urls": []}]},
+        {"ice_server": [{"urls": f"turn:keeper:{SECRET}@turn.example"}]},
         {"ice_server": [{"urls": "stun:x"}] * 17},
         {"ice_server": [{"urls": "turn:x", "credential": "c" * 1025}]},
         {"dev_key": ""},

@@ -93,6 +93,10 @@ def test_ice_servers_drop_only_the_bad_ones() -> None:
         {"urls": "turn:" + "e" * 512},
         {"urls": "turn:f", "credential": "x" * 1025},
         {"urls": "turn:g", "username": 5},
+        {"urls": ["TURN:h.example:3478?transport=tcp", "turns:[::1]:5349"]},
+        {"urls": "turn:keeper:s3cret@host"},
+        {"urls": "turn:host/path"},
+        {"urls": "stun:"},
         "text",
     ]
     servers, problems = p.ice_servers({"iceServers": raw})
@@ -100,8 +104,9 @@ def test_ice_servers_drop_only_the_bad_ones() -> None:
         p.IceServerConfig("stun:a"),
         p.IceServerConfig(["turn:b", "turns:b"], "u", "c"),
         p.IceServerConfig("turn:g"),
+        p.IceServerConfig(["TURN:h.example:3478?transport=tcp", "turns:[::1]:5349"]),
     ]
-    assert len(problems) == 6
+    assert len(problems) == 9 and "s3cret" not in str(problems)
     assert "secret" not in repr(p.IceServerConfig("turn:a", "u", "secret"))
 
 
