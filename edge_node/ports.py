@@ -112,6 +112,13 @@ class Decodes(Protocol):
 
 
 @runtime_checkable
+class Warns(Protocol):
+    """A VideoSource that plays but not well says why, in one sentence; None when there is nothing to say."""
+
+    warning: str | None
+
+
+@runtime_checkable
 class Replanned(Protocol):
     """A VideoSource that takes another plan while it runs."""
 
@@ -267,6 +274,11 @@ Connect = Callable[[str], Any]
 
 class Channel(Protocol):
     """The channel as the call logic sees it."""
+
+    @property
+    def peer_id(self) -> str | None:
+        """Who this node is there."""
+        ...
 
     async def send(self, data: Mapping[str, Any]) -> None: ...
 

@@ -26,7 +26,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def status_lines(result: dict[str, Any]) -> list[str]:
-    """The daemon's own line, then one line per degraded part."""
+    """The daemon's own line, then one line per degraded part, then what to change at the camera."""
     lines = [str(result.get("line", "running"))]
     lines += [f"degraded: {reason}" for reason in result.get("degraded", [])]
+    if warning := result.get("video", {}).get("warning"):
+        lines.append(f"camera: {warning}")
     return [printable(line, 1000) for line in lines]

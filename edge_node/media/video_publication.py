@@ -22,7 +22,7 @@ from edge_node.media.video_encoder import VideoEncoder
 from edge_node.media.video_stats import STALLED_AFTER_S, VideoState, VideoStats
 from edge_node.media.views import FanoutTrack
 from edge_node.media.vp8_branch import Vp8Branch
-from edge_node.ports import VIDEO_CLOCK, AccessUnit, Clock, Decodes, Replanned, VideoSource
+from edge_node.ports import VIDEO_CLOCK, AccessUnit, Clock, Decodes, Replanned, VideoSource, Warns
 
 if TYPE_CHECKING:
     from edge_node.media.packet_queue import Packet
@@ -205,6 +205,7 @@ class VideoPublication:
                 part.dropped for part in (self.track, encoder, vp8, self._transcode) if part is not None
             ),
             limited_by=self._limited_by(),
+            warning=self.source.warning if isinstance(self.source, Warns) else None,
             encodes=(encoder.encoded if encoder is not None else 0) + (vp8.encodes if vp8 is not None else 0),
             decodes=self._decodes(),
         )

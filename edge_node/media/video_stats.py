@@ -24,7 +24,8 @@ class VideoStats:
     `fps` and `kbps` are of the last two seconds: of the coded stream while it flows, else of the source's pictures.
     `encodes` counts pictures encoded here, `decodes` the decoders that were opened. `limited_by` says `transcode` while
     the source's coded pictures have to be decoded and encoded again, `viewers` while some are refused, `VP8` while that
-    cannot be made, `bitrate` while pictures are left out of a camera's stream that is above the plan.
+    cannot be made, `bitrate` while pictures are left out of a camera's stream that is above the plan. `warning` says
+    in one sentence what to change at the camera.
     """
 
     state: VideoState
@@ -38,5 +39,6 @@ class VideoStats:
     keyframes: int
     dropped_frames: int
     limited_by: str | None
+    warning: str | None
     encodes: int
     decodes: int

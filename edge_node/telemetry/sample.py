@@ -42,7 +42,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """What goes out; counters since the start."""
+    """What goes out; counters since the start; `warning` what to change at the camera, as a sentence."""
 
     state: str | None = None
     source: str | None = None
@@ -55,6 +55,7 @@ class Video:
     keyframes: int | None = None
     dropped_frames: int | None = None
     limited_by: str | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

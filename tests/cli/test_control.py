@@ -65,6 +65,15 @@ async def test_status_for_people_and_for_programs(daemon: Daemon, capsys: pytest
     assert json.loads(capsys.readouterr().out)["x"] == 1
 
 
+async def test_status_tells_what_to_change_at_the_camera(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    daemon.result = {"line": "no call", "video": {"warning": "it sends JPEG pictures\x1b: set its codec to H.264"}}
+    assert await edge_node("status") == 0
+    assert capsys.readouterr().out == "no call\ncamera: it sends JPEG pictures?: set its codec to H.264\n"
+    daemon.result = {"line": "no call", "video": {"warning": None}}
+    assert await edge_node("status") == 0
+    assert capsys.readouterr().out == "no call\n"
+
+
 async def test_what_the_daemon_says_is_printed(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
     daemon.result = {"result": "reloaded"}
     assert await edge_node("reload") == 0

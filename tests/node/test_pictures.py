@@ -8,12 +8,18 @@ from typing import Any
 
 import pytest
 
+from edge_node.cli.control import status_lines
 from edge_node.errors import RetryLater, SettingsError, UsageError
+from edge_node.media.rtsp.source import RtspSource
 from edge_node.node.build import check
 from edge_node.node.node import Node
 from edge_node.node.service import Service
 from edge_node.settings import from_dict
+from edge_node.telemetry.sample import to_message
 from tests.support.door_node import SETTINGS, Handles, a_node, live
+from tests.support.foreign_clip import foreign_clip
+from tests.support.h264_clip import clip_of, make_clip
+from tests.support.rtsp_server import RtspServer
 from tests.support.waiting import eventually
 
 CLIP = {"clip": {"enabled": True, "pre_s": 1, "post_s": 1}}
@@ -44,6 +50,19 @@ async def test_a_snapshot_with_nobody_on_the_channel_and_none_in_privacy(tmp_pat
             await node.outputs.picture()
         with pytest.raises(UsageError, match="not enabled"):
             await service.command("clip", {"what": "list"})
+
+
+async def test_what_to_change_at_an_rtsp_camera_is_told_by_status_and_telemetry(tmp_path: Path) -> None:
+    clip = clip_of(make_clip(96, 96, 30, seconds=1, kbps=100), 30)
+    async with (
+        RtspServer(clip, foreign=foreign_clip("JPEG")) as server,
+        a_node(Handles(), tmp_path, camera=RtspSource(server.url)) as node,
+    ):
+        await eventually(lambda: node.status()["video"]["warning"], timeout_s=30)
+        warning = node.status()["video"]["warning"]
+        assert warning.startswith("it sends JPEG pictures: set its codec to H.264")
+        assert to_message(node.sample(1))["video"]["warning"] == warning
+        assert f"camera: {warning}" in status_lines(node.status())
 
 
 async def test_a_press_leaves_a_clip_although_the_channel_is_away(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from edge_node.media.pattern import PatternSource
 from edge_node.node.build import assemble
 from edge_node.node.machinery import Devices, wiring
 from edge_node.node.node import Node
-from edge_node.ports import Demand, VideoSink, WireClosed
+from edge_node.ports import Demand, VideoSink, VideoSource, WireClosed
 from edge_node.settings import Settings, from_dict
 
 
@@ -90,14 +90,13 @@ SETTINGS: dict[str, Any] = {
 
 @asynccontextmanager
 async def a_node(
-    handles: Handles, state_dir: Path | None, more: Mapping[str, Any] | None = None
+    handles: Handles, state_dir: Path | None, more: Mapping[str, Any] | None = None, camera: VideoSource | None = None
 ) -> AsyncIterator[Node]:
-    """`more` replaces tables of the settings."""
+    """`more` replaces tables of the settings, `camera` the test pattern."""
     settings: Settings = from_dict({**SETTINGS, **(more or {})})
     panel = GpioPanel(wiring(settings), "mock")
-    devices = Devices(
-        Camera(handles), Microphone(handles), None, panel, LinuxProbe(state_dir=None), no_network, state_dir
-    )
+    camera = camera or Camera(handles)
+    devices = Devices(camera, Microphone(handles), None, panel, LinuxProbe(state_dir=None), no_network, state_dir)
     node = assemble(settings, devices, SystemClock())
     await node.start()
     try:

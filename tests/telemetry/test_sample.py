@@ -45,6 +45,7 @@ CONTRACT = {
         "keyframes",
         "dropped_frames",
         "limited_by",
+        "warning",
     },
     "audio": {
         "state",
