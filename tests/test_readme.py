@@ -24,6 +24,13 @@ def test_the_settings_example_is_right(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["config", "check", str(file)]) == 0, capsys.readouterr().err
 
 
+def test_the_indoor_station_of_the_parts_list_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "hardware/PARTS.md").read_text(), flags=re.DOTALL)
+    file = tmp_path / "edge-node.toml"
+    file.write_text(f'{example}\n[channel]\nname = "home/front-door"\nenrolled = true\n')
+    assert main(["config", "check", str(file)]) == 0, capsys.readouterr().err
+
+
 def test_every_test_and_program_it_names_is_there() -> None:
     named = re.findall(r"\b((?:tests|provisioning|hardware|systemd|edge_node)/[\w./-]+\w)", TEXT)
     assert len(named) > 60

@@ -397,6 +397,9 @@ def test_pins_names_and_doors_fit_together() -> None:
     assert 'gpio.relay.1.name is "door", as another relay is' in named
     lost = problem(with_(gpio={"relay": [relay], "button": [{**button, "action": "open:dor"}]}))
     assert lost.startswith('gpio.button.0.action opens "dor", but no door has that name (did you mean "door"?)')
+    indoor = {"role": "indoor"}
+    elsewhere = from_dict(with_(node=indoor, gpio={"button": [{**button, "action": "open:front"}]}))
+    assert elsewhere.gpio.actions == {"call": "open:front"}, "a door of the node that rings there"
     lamp = {"relay": [{**relay, "door": False}], "button": [button]}
     assert "no door has that name" in problem(with_(gpio=lamp))
 

@@ -16,7 +16,7 @@ class Phase(Enum):
     RINGING = "ringing"
     """People are being rung."""
     INCOMING = "incoming"
-    """A person calls the node, and the node's own side rings."""
+    """A person calls the node, or another node rings it: its own side rings."""
     ACTIVE = "active"
 
 
@@ -26,7 +26,7 @@ class CallView:
 
     `call`, `peer_id` and `reason` of an IDLE view tell of the call that ended last; `since` is in seconds of the
     machine's clock. `muted`: somebody here wants neither to be seen nor to be heard; `held`: by a switch that stays
-    in its position, so that nothing else undoes it.
+    in its position, so that nothing else undoes it. `theirs`: the call of another node, which rings or talks here.
     """
 
     phase: Phase = Phase.IDLE
@@ -36,6 +36,7 @@ class CallView:
     since: float = 0.0
     muted: bool = False
     held: bool = False
+    theirs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,15 @@ class ReleaseDoor:
     door: str
     peer_id: str | None = None
     nonce: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DoorTold:
+    """What another node made of a door request from here; `nonce` is the events.Action's fresh_id."""
+
+    nonce: str
+    ok: bool
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +110,15 @@ class Audit:
     reason: str
 
 
-Effect = Broadcast | SendTo | ReleaseDoor | DescribeTo | SnapshotTo | StateChanged | AllowAudio | LimitNear | Audit
+Effect = (
+    Broadcast
+    | SendTo
+    | ReleaseDoor
+    | DoorTold
+    | DescribeTo
+    | SnapshotTo
+    | StateChanged
+    | AllowAudio
+    | LimitNear
+    | Audit
+)

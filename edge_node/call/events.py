@@ -47,7 +47,9 @@ class PeerLeft:
 
 @dataclass(frozen=True, slots=True)
 class ChannelUp:
-    """The node is on the channel: messages go out."""
+    """The node is on the channel, where it is `me`: messages go out."""
+
+    me: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import assert_never
 
 from edge_node.call import messages as msg
-from edge_node.call import privacy
-from edge_node.call.bucket import Buckets, Rate
+from edge_node.call import privacy, rung
+from edge_node.call.bucket import Buckets
+from edge_node.call.config import CallConfig
+from edge_node.call.doors import Doors
 from edge_node.call.effects import (
     AllowAudio,
     Audit,
@@ -18,7 +19,6 @@ from edge_node.call.effects import (
     Effect,
     LimitNear,
     Phase,
-    ReleaseDoor,
     SendTo,
     SnapshotTo,
     StateChanged,
@@ -36,30 +36,11 @@ from edge_node.call.events import (
 from edge_node.call.hunt import Hunt
 from edge_node.call.messages import Reason, State
 from edge_node.call.ongoing import NEVER, Call
-from edge_node.call.policy import DoorKeeper, DoorPolicy, roles_of
+from edge_node.call.policy import roles_of
 from edge_node.call.signed import Verify
 
 MAX_PEERS = 256  # what one channel holds
-MESSAGE_RATE = Rate(per_s=5, burst=20)
 TOGGLE = {Phase.IDLE: "call", Phase.RINGING: "hangup", Phase.INCOMING: "answer", Phase.ACTIVE: "hangup"}
-
-
-@dataclass(frozen=True, slots=True)
-class CallConfig:
-    """How this node calls; `message_rate` bounds the messages that one peer gets handled."""
-
-    node_id: str
-    name: str
-    ring_s: float = 30.0
-    max_talk_s: float = 120.0
-    warn_s: float = 10.0
-    targets: Sequence[str] = ()
-    sequential: bool = False
-    auto_answer: bool = False
-    repeat_s: float = 2.0
-    peer_grace_s: float = 3.0
-    message_rate: Rate = MESSAGE_RATE
-    door: DoorPolicy = field(default_factory=DoorPolicy)
 
 
 class CallMachine:
@@ -71,10 +52,11 @@ class CallMachine:
     def __init__(self, config: CallConfig, *, muted: bool = False, verify: Verify | None = None) -> None:
         """`verify` judges the signatures of door requests."""
         self._config = config
-        self._doors = DoorKeeper(config.door, verify)
+        self._doors = Doors(config.door, verify)
         self._talkers = Buckets(config.message_rate)
         self._peers: dict[str, frozenset[str]] = {}
         self._up = False
+        self._me: str | None = None
         self._call: Call | None = None
         self._unsent_end: msg.Data | None = None
         self._out: list[Effect] = []
@@ -108,12 +90,12 @@ class CallMachine:
                 self._joined(peer_id, roles_of(metadata), now)
             case PeerLeft(peer_id):
                 self._left(peer_id, now)
-            case ChannelUp():
-                self._channel_up(now)
+            case ChannelUp(me):
+                self._channel_up(me, now)
             case ChannelDown():
                 self._up = False
             case DoorOutcome():
-                self._door_outcome(event)
+                self._emit(self._doors.outcome(event))
             case _:  # pragma: no cover
                 assert_never(event)
         return self.tick(now)
@@ -132,6 +114,8 @@ class CallMachine:
             return
         if (reason := call.over(now)) is not None:
             self._end(call, reason, now)
+            if call.theirs and reason is Reason.LIMIT and call.peer_id is not None:
+                self._send(call.peer_id, msg.hangup(call.id))
         elif now >= call.warn_at:
             call.warn_at = NEVER
             self._out.append(LimitNear())
@@ -159,7 +143,7 @@ class CallMachine:
     def _act(self, event: Action, now: float) -> None:
         verb, _, door = event.action.partition(":")
         if verb == "open":
-            self._open_locally(door, event.source)
+            self._emit(self._doors.here(door, event, self._call))
             return
         if verb == "mute":
             self._mute(door, event.source)
@@ -169,12 +153,16 @@ class CallMachine:
         match TOGGLE[phase] if verb == "toggle" else verb, call:
             case "call", None:
                 self._press(event, now)
+            case "call" | "answer", Call(phase=Phase.INCOMING, theirs=True) as theirs:
+                self._ask(theirs)
             case "call" | "answer", Call(phase=Phase.INCOMING, peer_id=str(caller)) as waiting:
                 self._activate(waiting, caller, now)
             case "hangup", Call(phase=Phase.RINGING) as ringing:
                 self._end(ringing, Reason.CANCELLED, now)
-            case "hangup", Call(phase=Phase.INCOMING) as waiting:
+            case "hangup", Call(phase=Phase.INCOMING, peer_id=str(caller)) as waiting:
                 self._end(waiting, Reason.DECLINED, now)
+                if waiting.theirs:
+                    self._send(caller, msg.decline(waiting.id))
             case "hangup", Call(peer_id=str(answerer)) as talk:
                 self._end(talk, Reason.HANGUP, now)
                 self._send(answerer, msg.hangup(talk.id))
@@ -188,7 +176,7 @@ class CallMachine:
             self._out.append(Audit("privacy off", None, False, f"{source}: the switch at the node says private"))
         elif view != self.view:
             self._out.append(Audit(f"privacy {'on' if view.muted else 'off'}", None, True, source))
-            self._show(view)
+            self._change(view)
 
     def _press(self, event: Action, now: float) -> None:
         config = self._config
@@ -197,20 +185,17 @@ class CallMachine:
         hunt.skip_empty(self._peers, now)
         self._begin(Call(event.fresh_id, Phase.RINGING, event.at, now + config.ring_s, hunt=hunt, next_ring=now), now)
 
-    def _open_locally(self, door: str, source: str) -> None:
-        if door in self._config.door.doors:
-            self._out += [Audit(f"open {door}", None, True, source), ReleaseDoor(door)]
-        else:
-            self._out.append(Audit(f"open {door}", None, False, f"{source}: unknown door"))
-
     # The channel
 
-    def _channel_up(self, now: float) -> None:
-        self._up = True
+    def _channel_up(self, me: str | None, now: float) -> None:
+        self._up, self._me = True, me
         if self._unsent_end is not None:
             self._broadcast(self._unsent_end)
             self._unsent_end = None
         if self._call is None:
+            return
+        if self._call.theirs:
+            self._ask_again(self._call)
             return
         self._broadcast(self._call.state())
         if self._call.hunt is not None:
@@ -226,6 +211,9 @@ class CallMachine:
             return
         if peer_id == call.peer_id:
             call.grace_ends = NEVER
+        if call.theirs:
+            self._ask_again(call)
+            return
         if call.hunt is None:
             self._send(peer_id, call.state())
             return
@@ -258,7 +246,10 @@ class CallMachine:
             case msg.SnapshotGet(nonce):
                 self._out.append(SnapshotTo(peer_id, nonce))
             case msg.DoorOpen():
-                self._door_open(peer_id, message, now)
+                self._emit(self._doors.request(peer_id, message, now))
+            case msg.Ring() | msg.CallState() | msg.DoorResult() | msg.Refused():
+                if self._config.is_rung and peer_id in self._peers:
+                    self._news(peer_id, message, now)
             case msg.Hangup():
                 self._hung_up(peer_id, message, now)
             case _ if peer_id not in self._peers:
@@ -316,12 +307,14 @@ class CallMachine:
                 call.next_ring = now
 
     def _hung_up(self, peer_id: str, message: msg.Hangup, now: float) -> None:
+        if self.view.theirs and (peer_id, message.call) == (self.view.peer_id, self.view.call):
+            return  # its call.state says the same
         call = self._named(peer_id, message)
         if call is not None and peer_id == call.peer_id:
             self._end(call, Reason.CANCELLED if call.phase is Phase.INCOMING else Reason.HANGUP, now)
 
     def _named(self, peer_id: str, message: msg.Answer | msg.Decline | msg.Hangup) -> Call | None:
-        if self._call is not None and self._call.id == message.call:
+        if self._call is not None and self._call.id == message.call and not self._call.theirs:
             return self._call
         ended = self._call is None and message.call == self.view.call
         self._refuse(peer_id, message, "this call has ended" if ended else "there is no such call")
@@ -336,52 +329,77 @@ class CallMachine:
         else:
             self._send(peer_id, msg.state(call.id, State.ACTIVE, by=call.peer_id, reason=Reason.BUSY))
 
-    def _refuse(self, peer_id: str, message: msg.Message, reason: str) -> None:
+    def _refuse(self, peer_id: str, message: msg.Request, reason: str) -> None:
         self._send(peer_id, msg.error(msg.TYPES[type(message)], reason))
 
-    # Doors
+    # Calls of other nodes that ring here
 
-    def _door_open(self, peer_id: str, request: msg.DoorOpen, now: float) -> None:
-        verdict = self._doors.judge(request, peer_id, now)
-        self._out.append(Audit(f"open {request.door}", peer_id, verdict.ok, verdict.reason))
-        if verdict.ok:
-            self._out.append(ReleaseDoor(request.door, peer_id, request.nonce))
-        else:
-            self._send(peer_id, msg.door_result(request.nonce, False, verdict.reason))
+    def _news(self, peer_id: str, news: msg.News, now: float) -> None:
+        if isinstance(news, msg.DoorResult):
+            self._emit(self._doors.result(peer_id, news))
+            return
+        match rung.meaning(news, peer_id, call=self._call, last=self.view, me=self._me, now=now):
+            case rung.Begins(call):
+                self._begin(call, now)
+                if self._config.auto_answer:
+                    self._ask(call)
+            case rung.Talks(call):
+                self._activate(call, peer_id, now)
+            case rung.Ends(call, reason):
+                self._end(call, reason, now)
+            case rung.Disowned(call_id):
+                self._send(peer_id, msg.hangup(call_id))
+            case _:
+                pass
 
-    def _door_outcome(self, outcome: DoorOutcome) -> None:
-        if not outcome.ok:
-            self._out.append(Audit(f"open {outcome.door}", outcome.peer_id, False, outcome.reason or "it failed"))
-        if outcome.peer_id is not None and outcome.nonce is not None:
-            self._send(outcome.peer_id, msg.door_result(outcome.nonce, outcome.ok, outcome.reason))
+    def _ask(self, call: Call) -> None:
+        """Somebody here answers; who was first, the other node says."""
+        call.asked = True
+        self._ask_again(call)
+
+    def _ask_again(self, call: Call) -> None:
+        """A node that has no such call any more, after a restart, refuses."""
+        if call.asked and call.peer_id is not None:
+            self._send(call.peer_id, msg.answer(call.id))
 
     # Changes of the call
 
     def _begin(self, call: Call, now: float) -> None:
         self._call = call
-        self._show(CallView(call.phase, call.id, call.peer_id, None, now, self.view.muted, self.view.held))
-        self._broadcast(call.state())
+        self._show(call, call.phase, None, now)
+        self._tell(call, call.state())
 
     def _activate(self, call: Call, peer_id: str, now: float) -> None:
         self._call = call.answered(peer_id, now, self._config.max_talk_s, self._config.warn_s)
-        self._show(CallView(Phase.ACTIVE, call.id, peer_id, Reason.ANSWERED, now, self.view.muted, self.view.held))
+        self._show(self._call, Phase.ACTIVE, Reason.ANSWERED, now)
         self._out.append(AllowAudio(frozenset({peer_id})))
-        self._broadcast(self._call.state())
+        self._tell(call, self._call.state())
 
     def _end(self, call: Call, reason: Reason, now: float) -> None:
         self._call = None
-        self._show(CallView(Phase.IDLE, call.id, call.peer_id, reason, now, self.view.muted, self.view.held))
+        self._show(call, Phase.IDLE, reason, now)
         if call.phase is Phase.ACTIVE:
             self._out.append(AllowAudio(frozenset()))
-        ended = call.ended(reason)
         if self._up:
-            self._broadcast(ended)
-        else:
-            self._unsent_end = ended
+            self._tell(call, call.ended(reason))
+        elif not call.theirs:
+            self._unsent_end = call.ended(reason)
 
-    def _show(self, view: CallView) -> None:
+    def _show(self, call: Call, phase: Phase, reason: Reason | None, now: float) -> None:
+        was = self.view
+        self._change(CallView(phase, call.id, call.peer_id, reason, now, was.muted, was.held, call.theirs))
+
+    def _change(self, view: CallView) -> None:
         self.view = view
         self._out.append(StateChanged(view))
+
+    def _emit(self, effects: Sequence[Effect]) -> None:
+        self._out += [effect for effect in effects if self._up or not isinstance(effect, SendTo)]
+
+    def _tell(self, call: Call, data: msg.Data) -> None:
+        """Tells the channel of a call of this node's own."""
+        if not call.theirs:
+            self._broadcast(data)
 
     def _broadcast(self, data: msg.Data) -> None:
         if self._up:

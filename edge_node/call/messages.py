@@ -14,6 +14,7 @@ Data = dict[str, Json]
 MAX_ID_CHARS = 128
 MAX_NAME_CHARS = 64
 MAX_SIGNATURE_CHARS = 1024
+MAX_REASON_CHARS = 256
 
 T = TypeVar("T")
 
@@ -86,6 +87,41 @@ class SnapshotGet:
     nonce: str | None = None
 
 
+# Node to node: what the one that rings says to the one that is rung
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """`at` is when the button was pressed, in unix seconds."""
+
+    call: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallState:
+    """`by` is the id of the person in the call."""
+
+    call: str
+    state: State
+    by: str | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DoorResult:
+    nonce: str
+    ok: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """`of` is the type of this node's own message."""
+
+    of: str
+
+
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """Data that is no message to a node: answered with nothing."""
@@ -100,9 +136,11 @@ class Malformed:
     nonce: str | None = None
 
 
-Message = Answer | Decline | Hangup | Start | DoorOpen | DescribeNode | SnapshotGet | Unknown | Malformed
+Request = Answer | Decline | Hangup | Start | DoorOpen | DescribeNode | SnapshotGet
+News = Ring | CallState | DoorResult | Refused
+Message = Request | News | Unknown | Malformed
 
-TYPES: Mapping[type[Message], str] = {
+TYPES: Mapping[type[Request], str] = {
     Answer: "call.answer",
     Decline: "call.decline",
     Hangup: "call.hangup",
@@ -163,6 +201,37 @@ _READERS: Mapping[str, Callable[[Mapping[str, Json]], Message]] = {
 }
 
 
+def _reason(data: Mapping[str, Json]) -> Reason | None:
+    value = data.get("reason")
+    return Reason(value) if value in _REASONS else None
+
+
+def _call_state(data: Mapping[str, Json]) -> CallState:
+    if data.get("state") not in _STATES:
+        raise _Bad(f"state must be one of {', '.join(_STATES)}")
+    by = _optional(data, "by", MAX_ID_CHARS)
+    return CallState(_text(data, "call", MAX_ID_CHARS), State(data["state"]), by, _reason(data))
+
+
+def _door_result(data: Mapping[str, Json]) -> DoorResult:
+    return DoorResult(
+        _text(data, "nonce", MAX_ID_CHARS), data.get("ok") is True, _optional(data, "reason", MAX_REASON_CHARS)
+    )
+
+
+_STATES = tuple(state.value for state in State)
+_REASONS = tuple(reason.value for reason in Reason)
+_ANNOUNCED: Mapping[str, Callable[[Mapping[str, Json]], News]] = {
+    "call.ring": lambda data: Ring(_text(data, "call", MAX_ID_CHARS), _seconds(data, "at")),
+    "call.state": _call_state,
+}
+_NEWS: Mapping[str, Callable[[Mapping[str, Json]], News]] = {
+    **_ANNOUNCED,
+    "door.result": _door_result,
+    "error": lambda data: Refused(_text(data, "of", MAX_ID_CHARS)),
+}
+
+
 def parse(data: Json) -> Message:
     """What a piece of Data says to this node; never raises."""
     if not isinstance(data, dict):
@@ -170,11 +239,26 @@ def parse(data: Json) -> Message:
     kind = data.get("type")
     reader = _READERS.get(kind) if isinstance(kind, str) else None
     if not isinstance(kind, str) or reader is None:
-        return Unknown()
+        return _news(data, _NEWS)
     try:
         return reader(data)
     except _Bad as err:
         return Malformed(kind, str(err), _nonce(data))
+
+
+def overheard(data: Json) -> Message:
+    """What a piece of Data to the whole channel says to this node: rings, and what becomes of calls; never raises."""
+    return _news(data, _ANNOUNCED) if isinstance(data, dict) else Unknown()
+
+
+def _news(data: Mapping[str, Json], readers: Mapping[str, Callable[[Mapping[str, Json]], News]]) -> Message:
+    """News that lacks something is answered with nothing, like what is unknown: two nodes would quarrel for ever."""
+    kind = data.get("type")
+    reader = readers.get(kind) if isinstance(kind, str) else None
+    try:
+        return Unknown() if reader is None else reader(data)
+    except _Bad:
+        return Unknown()
 
 
 def _nonce(data: Mapping[str, Json]) -> str | None:
@@ -184,7 +268,7 @@ def _nonce(data: Mapping[str, Json]) -> str | None:
         return None
 
 
-# Node to people
+# What a node says
 
 
 def _object(kind: str, **fields: Json) -> Data:
@@ -196,8 +280,21 @@ def ring(call: str, node: str, name: str, at: float) -> Data:
     return _object("call.ring", call=call, node=node, name=name, at=at)
 
 
+def answer(call: str) -> Data:
+    return _object("call.answer", call=call)
+
+
+def decline(call: str) -> Data:
+    return _object("call.decline", call=call)
+
+
 def hangup(call: str) -> Data:
     return _object("call.hangup", call=call)
+
+
+def door_open(door: str, nonce: str, at: float, call: str) -> Data:
+    """`at` in unix seconds."""
+    return _object("door.open", door=door, nonce=nonce, at=at, call=call)
 
 
 def state(call: str, state: State, *, by: str | None = None, reason: Reason | None = None) -> Data:

@@ -14,7 +14,11 @@ NEVER = float("inf")
 
 @dataclass(slots=True)
 class Call:
-    """Times in seconds of the machine's clock, `at` in unix seconds, as its rings say; a `hunt` while it rings."""
+    """Times in seconds of the machine's clock, `at` in unix seconds, as its rings say; a `hunt` while it rings.
+
+    `theirs`: the call of another node, which rings this one and keeps what becomes of it. `asked`: it was told that
+    somebody here answers; it has to confirm that.
+    """
 
     id: str
     phase: Phase
@@ -25,6 +29,12 @@ class Call:
     next_ring: float = NEVER
     grace_ends: float = NEVER
     warn_at: float = NEVER
+    theirs: bool = False
+    asked: bool = False
+
+    def is_of(self, peer_id: str, call_id: str) -> bool:
+        """Whether it is this call of another node's."""
+        return self.theirs and (self.peer_id, self.id) == (peer_id, call_id)
 
     @property
     def deadline(self) -> float:

@@ -61,7 +61,7 @@ class Announcer:
             case Phase.IDLE if before is Phase.ACTIVE:
                 self._player.say(self._sound("ended"))
             case _:
-                if view.reason in (Reason.TIMEOUT, Reason.DECLINED):
+                if before is Phase.RINGING and view.reason in (Reason.TIMEOUT, Reason.DECLINED):
                     self._player.say(self._sound("unanswered"))
 
     def limit_near(self) -> None:

@@ -19,6 +19,7 @@ from edge_node.call.effects import (
     Broadcast,
     CallView,
     DescribeTo,
+    DoorTold,
     Effect,
     LimitNear,
     ReleaseDoor,
@@ -37,7 +38,7 @@ from edge_node.call.events import (
     PeerMessage,
 )
 from edge_node.call.machine import CallMachine
-from edge_node.errors import EdgeNodeError
+from edge_node.errors import EdgeNodeError, RetryLater
 from edge_node.ports import Channel, Clock
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ MESSAGES_AT_MOST = 48
 OUTBOX_SIZE = 128
 PICTURES_AT_ONCE = 4
 SEND_DEADLINE_S = 5.0
+DOOR_DEADLINE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class Intercom:
         self._channel: Channel | None = None
         self._pictures = TaskGroup("intercom")
         self._on_press: list[Callable[[str], None]] = []
+        self._asked_doors: dict[str, asyncio.Future[DoorTold]] = {}
         self.view = machine.view
         self.refused_messages = 0
         self.dropped_sends = 0
@@ -115,13 +118,28 @@ class Intercom:
         """Somebody at this machine asks for a button's action."""
         self._mailbox.post(self._as_action(action, source))
 
+    async def ask_door(self, door: str, source: str) -> None:
+        """Asks the node whose call rings or talks here to open one of its doors. Raises RetryLater when it does not."""
+        action = self._as_action(f"open:{door}", source)
+        told = self._asked_doors[action.fresh_id] = asyncio.get_running_loop().create_future()
+        self._mailbox.post(action)
+        try:
+            async with asyncio.timeout(DOOR_DEADLINE_S):
+                answer = await told
+        except TimeoutError:
+            raise RetryLater(f"nobody answered whether {door} is open: ask again") from None
+        finally:
+            del self._asked_doors[action.fresh_id]
+        if not answer.ok:
+            raise RetryLater(f"{door} stays shut: {answer.reason}")
+
     def on_press(self, observer: Callable[[str], None]) -> None:
         """`observer(button name)` for every press that arrives."""
         self._on_press.append(observer)
 
     def channel_up(self, channel: Channel) -> None:
         self._channel = channel
-        self._mailbox.post(ChannelUp())
+        self._mailbox.post(ChannelUp(channel.peer_id))
 
     def channel_down(self) -> None:
         self._channel = None
@@ -137,15 +155,16 @@ class Intercom:
         self._outputs.event("presence", {"state": "left", "peer": peer_id})
 
     def data(self, peer_id: str, data: Any, *, direct: bool) -> None:
-        """Data from the channel: everything may match a rule; only direct messages reach the call machine."""
+        """Data from the channel: everything may match a rule; of what is said to all only calls reach the machine."""
         if isinstance(data, Mapping):
             self._outputs.event("data", data)
-        if not direct:
+        message = messages.parse(data) if direct else messages.overheard(data)
+        if isinstance(message, messages.Unknown):
             return
         if len(self._mailbox) >= MESSAGES_AT_MOST:
             self.refused_messages += 1
             return
-        self._mailbox.post(PeerMessage(peer_id, messages.parse(data)))
+        self._mailbox.post(PeerMessage(peer_id, message))
 
     def tell(self, peer_id: str | None, data: Mapping[str, Any]) -> None:
         """Sends a message, to everybody when peer_id is None; in order with the call's own."""
@@ -195,6 +214,10 @@ class Intercom:
                 self._post(effect)
             case ReleaseDoor(door, peer_id, nonce):
                 self._release(door, peer_id, nonce)
+            case DoorTold(nonce):
+                waiting = self._asked_doors.get(nonce)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(effect)
             case DescribeTo(peer_id):
                 self._post(SendTo(peer_id, dict(self._outputs.describe())))
             case SnapshotTo(peer_id, nonce):

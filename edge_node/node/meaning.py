@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_node.call import messages
-from edge_node.call.machine import CallConfig
+from edge_node.call.config import CallConfig
 from edge_node.call.policy import DoorPolicy
 from edge_node.call.rules import Outputs as RuleOutputs
 from edge_node.call.rules import Rule, RuleEngine, parse_rule
@@ -29,6 +29,7 @@ def call_config(settings: Settings, challenge: str = "") -> CallConfig:
         targets=call.targets,
         sequential=call.hunt == "sequential",
         auto_answer=call.auto_answer,
+        is_rung=settings.node.role == "indoor",
         door=DoorPolicy(doors=doors(settings), allow=settings.door.allow, signing=signing(settings, challenge)),
     )
 

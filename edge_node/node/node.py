@@ -159,13 +159,21 @@ class Node:
             raise UsageError(f"there is no button {button!r}; there are: {known}")
         self.intercom.press(name)
 
-    def open_door(self, door: str) -> None:
-        """Releases a door from this machine itself. UsageError when there is no such door, EdgeNodeError: not now."""
+    async def open_door(self, door: str) -> None:
+        """Releases a door from this machine itself, or asks the node whose call rings or talks here to do so.
+
+        Raises UsageError when there is no such door, EdgeNodeError: not now.
+        """
         doors = [r.name for r in self.settings.gpio.relay if r.door]
-        if door not in doors:
-            raise UsageError(f"there is no door {door!r}; there are: {', '.join(doors) or 'none is configured'}")
-        self.intercom.action(f"open:{door}", "control socket")  # which keeps the record, of a refusal, too
-        self.outputs.check_doors()
+        if door in doors:
+            self.intercom.action(f"open:{door}", "control socket")  # which keeps the record, of a refusal, too
+            self.outputs.check_doors()
+        elif self.intercom.view.theirs and self.in_call:
+            await self.intercom.ask_door(door, "control socket")
+        else:
+            while_called = " while no other node rings here" if self.settings.node.role == "indoor" else ""
+            known = ", ".join(doors) or "none is configured"
+            raise UsageError(f"there is no door {door!r}{while_called}; there are: {known}")
 
     async def set_privacy(self, on: bool) -> None:
         """Shuts camera and microphone, or opens them; returns once their devices are closed. Raises RetryLater."""

@@ -197,7 +197,7 @@ class Service:
 
     async def _open(self, args: Mapping[str, Any]) -> dict[str, Any]:
         door = str(args.get("door", ""))
-        self.node.open_door(door)
+        await self.node.open_door(door)
         return {"result": f"{door} is released"}
 
     async def _tamper(self, args: Mapping[str, Any]) -> dict[str, Any]:

@@ -262,6 +262,8 @@ class Settings(Section):
     @model_validator(mode="after")
     def _check(self) -> Settings:
         problems = list(rule_problems(self))
+        if self.node.role != "indoor":  # which opens the doors of those that ring it
+            problems += self.gpio.unknown_doors()
         if self.audio.microphone == "rtsp" and self.video.source != "rtsp":
             reason = f'is "rtsp" while video.source is "{self.video.source}": set both to "rtsp", or name a device'
             problems.append(Problem("audio.microphone", reason))

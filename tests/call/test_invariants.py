@@ -31,19 +31,24 @@ class AnySequence(RuleBasedStateMachine):
         auto=st.booleans(),
         grace_s=st.sampled_from([0.0, 3.0]),
         up=st.booleans(),
+        rung=st.booleans(),
     )
-    def start(self, wanted: list[str], here: set[str], sequential: bool, auto: bool, grace_s: float, up: bool) -> None:
+    def start(
+        self, wanted: list[str], here: set[str], sequential: bool, auto: bool, grace_s: float, up: bool, rung: bool
+    ) -> None:
         self.up = up
         self.heard: frozenset[str] = frozenset()
         self.current: tuple[str, str | None] | None = None
         self.rung_in_call = 0
         self.joins_in_call = 0
+        self.answered: set[tuple[str | None, str | None]] = set()
         self.d = Driver(
             *sorted(here),
             up=up,
             targets=wanted,
             sequential=sequential,
             auto_answer=auto,
+            is_rung=rung,
             peer_grace_s=grace_s,
             max_talk_s=50.0,
         )
@@ -59,6 +64,18 @@ class AnySequence(RuleBasedStateMachine):
     @rule(peer=PEERS, kind=KINDS)
     def message_of_this_call(self, peer: str, kind: str) -> None:
         self.check(self.d.says(peer, f"call.{kind}", call=self.d.machine.view.call or "c1"))
+
+    @rule(peer=PEERS, call=CALLS)
+    def another_node_rings(self, peer: str, call: str) -> None:
+        self.check(self.d.hears(peer, "call.ring", call=call, at=AT))
+
+    @rule(peer=PEERS, by=st.one_of(PEERS, st.just("front-door")), name=st.sampled_from(["ringing", "active", "ended"]))
+    def another_node_tells(self, peer: str, by: str, name: str) -> None:
+        self.check(self.d.hears(peer, "call.state", call=self.d.machine.view.call or "c1", state=name, by=by))
+
+    @rule(peer=PEERS)
+    def another_node_refuses(self, peer: str) -> None:
+        self.check(self.d.says(peer, "error", of="call.answer"))
 
     @rule(first=PEERS, second=PEERS)
     def two_answers(self, first: str, second: str) -> None:
@@ -87,7 +104,7 @@ class AnySequence(RuleBasedStateMachine):
     def channel(self, up: bool) -> None:
         self.up = up
         self.joins_in_call += up
-        self.check(self.d.do(ChannelUp() if up else ChannelDown()))
+        self.check(self.d.do(ChannelUp("front-door") if up else ChannelDown()))
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 2.0, 10.0, 31.0, 51.0]), in_one_step=st.booleans())
     def wait(self, seconds: float, in_one_step: bool) -> None:
@@ -107,6 +124,8 @@ class AnySequence(RuleBasedStateMachine):
                 case Broadcast(data) | SendTo(_, data):
                     assert self.up
                     self.check_data(data)
+                    if isinstance(effect, SendTo) and data["type"] == "call.answer":
+                        self.answered.add((effect.peer_id, data["call"]))
                 case _:
                     pass
 
@@ -137,7 +156,14 @@ class AnySequence(RuleBasedStateMachine):
         assert (deadline is None) == (view.phase is Phase.IDLE)
         if deadline is not None:
             assert deadline >= self.d.now
-            assert deadline <= view.since + 50.0
+            # Another node's ring lasts as long as that node rings.
+            assert deadline <= (self.d.now if view.theirs else view.since) + 50.0
+
+    @invariant()
+    def a_microphone_opens_for_who_was_answered_here(self) -> None:
+        view = self.d.machine.view
+        if view.theirs and view.phase is Phase.ACTIVE:
+            assert (view.peer_id, view.call) in self.answered
 
     @invariant()
     def rings_are_bounded(self) -> None:

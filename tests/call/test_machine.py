@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from edge_node.call.config import CallConfig
 from edge_node.call.effects import Audit, CallView, DescribeTo, LimitNear, Phase, ReleaseDoor, SnapshotTo, StateChanged
 from edge_node.call.events import Action, ChannelDown, ChannelUp, DoorOutcome, PeerJoined
-from edge_node.call.machine import MAX_PEERS, CallConfig, CallMachine
+from edge_node.call.machine import MAX_PEERS, CallMachine
 from edge_node.call.messages import Reason
 from tests.support.call_driver import AT, Driver, error, state
 

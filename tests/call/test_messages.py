@@ -12,16 +12,21 @@ from hypothesis import strategies as st
 from edge_node.call import messages as msg
 from edge_node.call.messages import (
     Answer,
+    CallState,
     Decline,
     DescribeNode,
     DoorOpen,
+    DoorResult,
     Hangup,
     Malformed,
     Reason,
+    Refused,
+    Ring,
     SnapshotGet,
     Start,
     State,
     Unknown,
+    overheard,
     parse,
 )
 
@@ -56,6 +61,54 @@ def test_known(data: Any, message: msg.Message) -> None:
 )
 def test_unknown(data: Any) -> None:
     assert parse(data) == Unknown()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"type": "call.ring", "call": "c", "node": 5, "at": 7}, Ring("c", 7.0)),
+        ({"type": "call.state", "call": "c", "state": "ringing"}, CallState("c", State.RINGING)),
+        (
+            {"type": "call.state", "call": "c", "state": "ended", "by": "anna", "reason": "timeout"},
+            CallState("c", State.ENDED, "anna", Reason.TIMEOUT),
+        ),
+        ({"type": "call.state", "call": "c", "state": "active", "reason": "bored"}, CallState("c", State.ACTIVE)),
+        ({"type": "call.state", "call": "c", "state": "asleep"}, Unknown()),
+        ({"type": "call.state", "call": "c", "state": ["ended"]}, Unknown()),
+        ({"type": "call.state", "call": "c", "state": "ended", "by": 5}, Unknown()),
+        ({"type": "call.ring", "call": "c"}, Unknown()),
+    ],
+)
+def test_what_another_node_says_to_all(data: Any, message: msg.Message) -> None:
+    assert parse(data) == message, "it may be said to one, too"
+    assert overheard(data) == message
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"type": "door.result", "nonce": "n", "ok": True}, DoorResult("n", True)),
+        ({"type": "door.result", "nonce": "n", "ok": 1, "reason": "shut"}, DoorResult("n", False, "shut")),
+        ({"type": "door.result", "ok": True}, Unknown()),
+        ({"type": "error", "of": "call.answer", "reason": "x"}, Refused("call.answer")),
+        ({"type": "error", "of": 5}, Unknown()),
+    ],
+)
+def test_what_another_node_says_to_this_one(data: Any, message: msg.Message) -> None:
+    assert parse(data) == message
+    assert overheard(data) == Unknown()
+
+
+@pytest.mark.parametrize("data", [None, [], {}, {"type": 5}, {"type": "call.answer", "call": "c"}, DOOR])
+def test_what_is_said_to_all_asks_for_nothing(data: Any) -> None:
+    assert overheard(data) == Unknown()
+
+
+def test_what_a_station_says_is_understood() -> None:
+    assert parse(msg.answer("c")) == Answer("c")
+    assert parse(msg.decline("c")) == Decline("c")
+    assert parse(msg.hangup("c")) == Hangup("c")
+    assert parse(msg.door_open("front", "n", 5.0, "c")) == DoorOpen("front", "n", 5.0, "c")
 
 
 @pytest.mark.parametrize("call", [None, 1, "", "x" * 129, "a\nb", "\ud800", ["c"], True])
@@ -145,3 +198,9 @@ def test_description() -> None:
         "buttons": ["call"],
         "capabilities": {},
     }
+
+
+def test_a_picture() -> None:
+    told = msg.snapshot("/9j/", 640, 360, 1.23456, "n")
+    fields = {"nonce": "n", "at": 1.235, "width_px": 640, "height_px": 360, "jpeg": "/9j/"}
+    assert told == {"type": "snapshot", **fields}

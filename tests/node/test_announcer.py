@@ -63,3 +63,5 @@ def test_the_node_is_called() -> None:
     announcer = Announcer(speaker, Loudspeaker(), SOUNDS.__getitem__)
     announcer.call_changed(CallView(Phase.INCOMING, "c", "anna"))
     assert speaker.taken() == "- incoming…"
+    announcer.call_changed(CallView(Phase.IDLE, "c", "anna", Reason.TIMEOUT))
+    assert speaker.taken() == "-", "that nobody answered is for who rang"

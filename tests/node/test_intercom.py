@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
+from edge_node.call.config import CallConfig
 from edge_node.call.effects import CallView, Phase
-from edge_node.call.machine import CallConfig, CallMachine
+from edge_node.call.machine import CallMachine
 from edge_node.call.policy import DoorPolicy
-from edge_node.errors import DeviceMissing, NotConnectedError
+from edge_node.errors import DeviceMissing, NotConnectedError, RetryLater
 from edge_node.node.intercom import MESSAGES_AT_MOST, OUTBOX_SIZE, Intercom
 from tests.support.clock import ManualClock
+from tests.support.virtual_time import in_virtual_time
 from tests.support.waiting import eventually, settle
 
 Sent = tuple[str | None, Mapping[str, Any]]
@@ -53,6 +57,8 @@ class Outputs:
 
 
 class LoopChannel:
+    peer_id = "me"
+
     def __init__(self) -> None:
         self.sent: list[Sent] = []
         self.broken = False
@@ -72,9 +78,9 @@ class LoopChannel:
 class Rig:
     """A door with a button, an allowed resident and a steered clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_rung: bool = False) -> None:
         door = DoorPolicy(doors=("door",), allow=("resident-*",))
-        machine = CallMachine(CallConfig("door", "Front door", door=door))
+        machine = CallMachine(CallConfig("door", "Front door", is_rung=is_rung, door=door))
         self.clock = ManualClock()
         self.outputs = Outputs()
         self.channel = LoopChannel()
@@ -162,9 +168,50 @@ async def test_description_presence_and_broadcast_data() -> None:
         rig.intercom.peer_left("resident-a")
         await settle()
         assert ("resident-a", {"type": "node.description", "id": "door"}) in rig.channel.sent
-        assert rig.intercom.view.phase is Phase.IDLE, "a broadcast never reaches the call machine"
+        assert rig.intercom.view.phase is Phase.IDLE, "a broadcast starts nothing"
         assert ("presence", {"state": "left", "peer": "resident-a"}) in rig.outputs.events
         assert ("data", {"type": "call.start", "call": "x"}) in rig.outputs.events
+
+
+async def test_a_station_is_rung_by_another_node() -> None:
+    async with Rig(is_rung=True) as rig:
+        rig.intercom.data("resident-a", {"type": "call.ring", "call": "x", "node": "gate", "at": 7}, direct=False)
+        await settle()
+        assert (rig.intercom.view.phase, rig.intercom.view.theirs) == (Phase.INCOMING, True)
+        rig.intercom.action("answer", "control socket")
+        await settle()
+        assert ("resident-a", {"type": "call.answer", "call": "x"}) in rig.channel.sent
+        state = {"type": "call.state", "call": "x", "state": "active", "by": LoopChannel.peer_id}
+        rig.intercom.data("resident-a", state, direct=False)
+        await settle()
+        assert rig.intercom.view.phase is Phase.ACTIVE
+        assert rig.outputs.heard == {"resident-a"}
+
+
+@in_virtual_time
+async def test_what_the_other_node_makes_of_a_door() -> None:
+    async with Rig(is_rung=True) as rig:
+        rig.intercom.data("resident-a", {"type": "call.ring", "call": "x", "node": "gate", "at": 7}, direct=False)
+        await settle()
+
+        async def ask(**answer: Any) -> None:
+            """Asks, and answers as the other node would."""
+            asking = asyncio.create_task(rig.intercom.ask_door("front", "control socket"))
+            await settle()
+            to, request = rig.channel.sent[-1]
+            assert (to, request["type"], request["door"], request["call"]) == ("resident-a", "door.open", "front", "x")
+            if answer:
+                rig.say("resident-a", type="door.result", nonce=request["nonce"], **answer)
+            await asking
+
+        await ask(ok=True)
+        with pytest.raises(RetryLater, match="front stays shut: not allowed"):
+            await ask(ok=False, reason="not allowed")
+        with pytest.raises(RetryLater, match="nobody answered"):
+            await ask()
+        late = rig.channel.sent[-1][1]["nonce"]
+        rig.say("resident-a", type="door.result", nonce=late, ok=True)
+        await settle()
 
 
 async def test_a_flood_of_messages_leaves_room_for_presses() -> None:

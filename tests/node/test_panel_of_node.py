@@ -133,7 +133,7 @@ async def test_a_screwdriver_at_the_case(tmp_path: Path) -> None:
         await eventually(lambda: any("case is open" in text for text in node.status()["degraded"]))
         await eventually(lambda: events == [("siren", True), ("siren", False)])
         with pytest.raises(RetryLater, match="doors stay shut"):
-            node.open_door("door")
+            await node.open_door("door")
         node.press("call:double")
         world.close_contact("case")
         await eventually(lambda: str(node.tamper.described()).startswith("the case was opened"))
@@ -143,7 +143,7 @@ async def test_a_screwdriver_at_the_case(tmp_path: Path) -> None:
         world.on_change(lambda kind, name, on: events.append((name, on)) if kind == "relay" else None)
         assert str(node.tamper.described()).startswith("the case was opened")
         assert node.tamper.clear() == "doors open again"
-        node.open_door("door")
+        await node.open_door("door")
         await eventually(lambda: events == [("door", True), ("door", False)])
 
 

@@ -59,7 +59,7 @@ class StandIn:
     def press(self, button: str | None) -> None:
         self.log.append(f"press {button}")
 
-    def open_door(self, door: str) -> None:
+    async def open_door(self, door: str) -> None:
         if door != "door":
             raise UsageError(f"there is no door {door!r}")
         self.log.append("open")

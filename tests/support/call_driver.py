@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from edge_node.call import messages as msg
+from edge_node.call.config import CallConfig
 from edge_node.call.effects import AllowAudio, Audit, Broadcast, Effect, Phase, SendTo
 from edge_node.call.events import Action, ChannelUp, Event, PeerJoined, PeerLeft, PeerMessage
-from edge_node.call.machine import CallConfig, CallMachine
+from edge_node.call.machine import CallMachine
 from edge_node.call.policy import DoorPolicy
 
 AT = 1_700_000_000.0
@@ -19,15 +20,16 @@ T = TypeVar("T")
 class Driver:
     """Feeds events, moves time; keeps the effects of the last step in `out` and all of them in `all`."""
 
-    def __init__(self, *peers: str, up: bool = True, **settings: Any) -> None:
-        config: dict[str, Any] = {"node_id": "front-door", "name": "Front door", "door": DOOR} | settings
+    def __init__(self, *peers: str, up: bool = True, me: str = "front-door", **settings: Any) -> None:
+        config: dict[str, Any] = {"node_id": me, "name": "Front door", "door": DOOR} | settings
+        self.me = me
         self.machine = CallMachine(CallConfig(**config))
         self.now = 1000.0
         self.calls = 0
         self.out: list[Effect] = []
         self.all: list[Effect] = []
         if up:
-            self.do(ChannelUp())
+            self.do(ChannelUp(self.me))
         for peer in peers:
             self.do(PeerJoined(peer))
 
@@ -40,6 +42,10 @@ class Driver:
 
     def says(self, peer_id: str, kind: str, **fields: Any) -> list[Effect]:
         return self.do(PeerMessage(peer_id, msg.parse({"type": kind} | fields)))
+
+    def hears(self, peer_id: str, kind: str, **fields: Any) -> list[Effect]:
+        """The same, said to the whole channel."""
+        return self.do(PeerMessage(peer_id, msg.overheard({"type": kind} | fields)))
 
     def leaves(self, peer_id: str) -> list[Effect]:
         return self.do(PeerLeft(peer_id))

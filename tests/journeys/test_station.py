@@ -1,0 +1,162 @@
+"""Two nodes on one channel: the button at the door rings the station in the hall, which answers and opens."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_node.aio.clock import SystemClock
+from edge_node.call.effects import Phase
+from edge_node.call.indicator import Indicator
+from edge_node.devices.panel import GpioPanel
+from edge_node.devices.world import PanelWorld
+from edge_node.dsp.pcm import RATE, Pcm
+from edge_node.errors import UsageError
+from edge_node.host.probes import LinuxProbe
+from edge_node.hub.server import Hub
+from edge_node.media.microphone import ToneMicrophone
+from edge_node.media.sound_thread import every_block, in_thread
+from edge_node.node.build import assemble
+from edge_node.node.machinery import Devices, wiring
+from edge_node.node.node import Node
+from edge_node.ports import BLOCK_FRAMES
+from edge_node.settings import from_dict
+from tests.support.hub_client import running_hub
+from tests.support.interop_media import frequency_hz
+from tests.support.peers import token
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+CHANNEL = "home/front-door"
+DOOR_HZ, HALL_HZ = 600.0, 880.0
+DOOR: dict[str, Any] = {
+    "node": {"id": "door", "name": "Front door"},
+    "door": {"allow": ["hall"]},
+    "gpio": {
+        "driver": "mock",
+        "button": [{"name": "bell", "pin": "GPIO17"}],
+        "relay": [{"name": "front", "pin": "GPIO22", "pulse_ms": 50}],
+    },
+}
+HALL: dict[str, Any] = {
+    "node": {"id": "hall", "name": "Hall", "role": "indoor"},
+    "audio": {"publish": "call"},
+    "gpio": {
+        "driver": "mock",
+        "button": [
+            {"name": "talk", "pin": "GPIO17", "action": "toggle"},
+            {"name": "open", "pin": "GPIO23", "action": "open:front"},
+        ],
+        "led": [{"name": "status", "pin": "GPIO27"}],
+    },
+}
+
+
+class Loudspeaker:
+    """Keeps the last half second of what it plays."""
+
+    label = "test"
+
+    def __init__(self) -> None:
+        self._blocks: deque[Pcm] = deque(maxlen=50)
+
+    async def run(self, pull: Callable[[int], Pcm]) -> None:
+        await in_thread("speaker", lambda stop: every_block(stop, lambda: self._blocks.append(pull(BLOCK_FRAMES))))
+
+    def plays(self, hz: float) -> bool:
+        """Whether that tone is the loudest of all."""
+        blocks = list(self._blocks)
+        return len(blocks) == 50 and abs(frequency_hz(np.concatenate(blocks), RATE) - hz) < 10
+
+    @property
+    def silent(self) -> bool:
+        return bool(self._blocks) and all(int(np.abs(block).max(initial=0)) < 100 for block in list(self._blocks))
+
+
+class Machine:
+    """A node, its pins, its loudspeaker."""
+
+    def __init__(self, node: Node, world: PanelWorld, speaker: Loudspeaker) -> None:
+        self.node = node
+        self.world = world
+        self.speaker = speaker
+
+    @property
+    def phase(self) -> Phase:
+        return self.node.intercom.view.phase
+
+
+@asynccontextmanager
+async def machine(hub: Hub, tables: dict[str, Any], hz: float) -> AsyncIterator[Machine]:
+    who = tables["node"]["id"]
+    settings = from_dict(
+        {
+            "channel": {"url": hub.url, "name": CHANNEL, "token": token(who)},
+            "video": {"source": "none"},
+            **tables,
+        }
+    )
+    panel, speaker = GpioPanel(wiring(settings), "mock"), Loudspeaker()
+    node = assemble(settings, Devices(None, ToneMicrophone(hz), speaker, panel, LinuxProbe()), SystemClock())
+    await node.start()
+    try:
+        await eventually(lambda: node.status()["parts"]["panel"]["state"] == "up")
+        yield Machine(node, panel.world, speaker)
+    finally:
+        await node.stop()
+
+
+@asynccontextmanager
+async def a_house() -> AsyncIterator[tuple[Machine, Machine]]:
+    """A door and a hall that know each other."""
+    async with running_hub() as hub, machine(hub, DOOR, DOOR_HZ) as door, machine(hub, HALL, HALL_HZ) as hall:
+        await eventually(lambda: all(one.node.status()["channel"]["peers"] == 1 for one in (door, hall)))
+        yield door, hall
+
+
+async def test_rung_answered_opened_hung_up() -> None:
+    async with a_house() as (door, hall):
+        opened: list[bool] = []
+        door.world.on_change(lambda kind, name, on: opened.append(on) if (kind, name) == ("relay", "front") else None)
+        with pytest.raises(UsageError, match="while no other node rings here"):
+            await hall.node.open_door("front")
+        door.world.press("bell")
+        await eventually(lambda: hall.phase is Phase.INCOMING)
+        await eventually(lambda: hall.node.outputs.indicator is Indicator.RINGING)
+        assert not hall.speaker.plays(DOOR_HZ), "nobody is heard before somebody answers"
+
+        hall.world.press("open")
+        await eventually(lambda: opened == [True, False])
+        assert door.phase is Phase.RINGING, "it may be opened without a word"
+
+        hall.world.press("talk")
+        await eventually(lambda: (door.phase, hall.phase) == (Phase.ACTIVE, Phase.ACTIVE))
+        await eventually(lambda: hall.speaker.plays(DOOR_HZ), 30)
+        await eventually(lambda: door.speaker.plays(HALL_HZ), 30)
+        assert door.node.intercom.view.peer_id == "hall"
+        await hall.node.open_door("front")
+        await eventually(lambda: opened == [True, False] * 2)
+
+        hall.world.press("talk")
+        await eventually(lambda: (door.phase, hall.phase) == (Phase.IDLE, Phase.IDLE))
+        await eventually(lambda: hall.speaker.silent and door.speaker.silent)
+        with pytest.raises(UsageError, match="no door 'front'"):
+            await hall.node.open_door("front")
+
+
+async def test_declined_and_cancelled() -> None:
+    async with a_house() as (door, hall):
+        door.world.press("bell")
+        await eventually(lambda: hall.phase is Phase.INCOMING)
+        hall.node.intercom.action("hangup", "control socket")
+        await eventually(lambda: (door.phase, hall.phase) == (Phase.IDLE, Phase.IDLE))
+        door.node.press("bell")
+        await eventually(lambda: hall.phase is Phase.INCOMING)
+        door.node.intercom.action("hangup", "control socket")
+        await eventually(lambda: (door.phase, hall.phase) == (Phase.IDLE, Phase.IDLE))
