@@ -7,8 +7,10 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
+from tests.bench.media.awake import cores_awake
 from tests.bench.media.bench import QUICK, Sizes, encoded, handthrough, memory, rtsp, write_clip
 from tests.bench.media.viewing import delay, join
 from tests.bench.runner import Report, add_sizes, present, sizes_of, words
@@ -25,6 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.epilog = EPILOG
     add_sizes(parser, Sizes())
     parser.add_argument("--only", choices=PARTS, help="leave the other tables out")
+    parser.add_argument(
+        "--awake", action="store_true", help="keep the cores from halting: without what a hypervisor makes of that"
+    )
     return parser
 
 
@@ -41,7 +46,8 @@ async def run(sizes: Sizes, only: str | None = None, *, quick: bool = False) -> 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    report = asyncio.run(run(sizes_of(args, Sizes(), QUICK), args.only, quick=args.quick))
+    with cores_awake() if args.awake else nullcontext():
+        report = asyncio.run(run(sizes_of(args, Sizes(), QUICK), args.only, quick=args.quick))
     present(report, args.json)
     return 0
 

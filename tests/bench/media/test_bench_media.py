@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.bench.media import janus
 from tests.bench.media.__main__ import run
+from tests.bench.media.awake import cores_awake
 from tests.bench.media.bench import QUICK
 from tests.bench.media.contenders import Measured, Results
 from tests.bench.runner import Report
@@ -32,6 +35,13 @@ async def test_a_small_run_joins() -> None:
 async def test_without_janus_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert janus.missing() == janus.ABSENT
+
+
+def test_what_keeps_cores_awake_stands_back_and_ends() -> None:
+    with cores_awake() as pids:
+        assert len(pids) == len(os.sched_getaffinity(0))
+        assert {os.sched_getscheduler(pid) for pid in pids} == {os.SCHED_IDLE}
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 def test_numbers_of_one_contender_and_number_of_viewers_stay_together() -> None:
