@@ -89,6 +89,11 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """The answer rejected all that was offered: the offer was taken back, and the next one waits for a change."""
+
+
+@dataclass(frozen=True, slots=True)
 class Up:
     """Media can flow."""
 
@@ -129,6 +134,7 @@ NegotiationEvent = (
     | AnswerFailed
     | AnswerReceived
     | Accepted
+    | Refused
     | Up
     | Down
     | Resumed
@@ -236,6 +242,9 @@ class Negotiation:
                 return [TakeAnswer()]
             case Answered(satisfied) | Accepted(satisfied):
                 return self._exchanged(satisfied, now)
+            case Refused():
+                self._offered, self._asked_again, self._answer_due = False, False, None
+                return self._offer_when_due(now) if self._dirty else []
             case OfferSkipped():
                 self._dirty = False
             case OfferUnsent():

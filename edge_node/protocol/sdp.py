@@ -54,6 +54,12 @@ class Section:
         return not self.rejected and self.direction in ("sendrecv", "recvonly")
 
 
+def refuses(answer: str, offer: str) -> bool:
+    """The answer rejects every section of the offer (RFC 3264 section 6): it needs no transport, nor names one."""
+    given, asked = read(answer), read(offer)
+    return bool(given) and [s.kind for s in given] == [s.kind for s in asked] and all(s.rejected for s in given)
+
+
 def split(sdp: str) -> tuple[list[str], list[list[str]]]:
     """The lines of the session part, and those of each m-section."""
     session: list[str] = []

@@ -200,6 +200,16 @@ class PeerLink:
         clean = text.for_one_transport(sdp)
         return await self._apply("answer", text.stand_in(clean, (), self._own()), text.read(clean))
 
+    def refused(self, answer: str) -> bool:
+        """Whether this answer rejects all that was offered; then the offer is taken back, and nothing flows."""
+        if self.pc.signalingState != "have-local-offer" or not text.refuses(answer, self.pc.localDescription.sdp):
+            return False
+        self.rollback()
+        for transceiver in self.pc.getTransceivers():
+            if transceiver.mid is not None:
+                transceiver._setCurrentDirection("inactive")
+        return True
+
     def _own(self) -> str | None:
         return None if self.pc.localDescription is None else self.pc.localDescription.sdp
 

@@ -314,7 +314,10 @@ class Connection:
                 case n.TakeOffer(fresh, rollback):
                     await self._handle(await self._exchange.take_offer(self._link_for(fresh), taken, rollback))
                 case n.TakeAnswer():
-                    await self._handle(await self._exchange.take_answer(self._ensure_link(), taken))
+                    came = await self._exchange.take_answer(self._ensure_link(), taken)
+                    if isinstance(came, n.Refused) and not self._negotiation.settled:
+                        self._enter("idle")  # nothing is on its way
+                    await self._handle(came)
                 case n.Ignore(reason):
                     log.debug("%s: ignored a description: %s", self._name, reason)
                     self._candidates.waiting = True

@@ -53,6 +53,7 @@ class Exchange:
         self._receiving = Receiving(receive, listener)
         self._earlier: list[str] = []
         self._foreign: frozenset[str] = frozenset()
+        self._told_refusal = False
         self.candidates = Candidates(listener.on_candidate_error)
 
     def over(self, old: PeerLink | None) -> None:
@@ -118,9 +119,12 @@ class Exchange:
             return n.AnswerFailed(usable=link.pc.signalingState == "stable")
         return n.Answered(satisfied=self._agreed(link))
 
-    async def take_answer(self, link: PeerLink, text: str) -> n.Accepted | n.OfferFailed:
+    async def take_answer(self, link: PeerLink, text: str) -> n.Accepted | n.Refused | n.OfferFailed:
         """Applies the answer to the own offer."""
         try:
+            if link.refused(text):
+                self._all_refused(link, sdp.read(text))
+                return n.Refused()
             sections = await link.apply_answer(text)
             self.candidates.described(text)
             self._receiving.described(link, sections)
@@ -128,10 +132,13 @@ class Exchange:
         except Exception as err:
             self._failed(err)
             return n.OfferFailed()
+        self._told_refusal = False
         return n.Accepted(satisfied=self._agreed(link))
 
     async def trickle(self, link: PeerLink, line: str | None) -> None:
         """Sends a candidate found after the description was made; None: it was the last one."""
+        if not link.described():
+            return  # the offer was refused: the next one names it
         text = link.described()[-1]
         mid, fragment = sdp.primary_mid(text), sdp.ufrag(text)
         payload = payloads.end_of_candidates() if line is None else payloads.candidate(line, mid, fragment)
@@ -159,6 +166,16 @@ class Exchange:
     def _refused(self, track: Outgoing) -> None:
         text = f"peer {self._name} cannot take {' or '.join(track.mime_types)}: it does not get this {track.kind} track"
         self._on_error(MeteredRealtimeError(text))
+
+    def _all_refused(self, link: PeerLink, sections: Sequence[sdp.Section]) -> None:
+        self._receiving.described(link, sections)
+        for outlet in link.outlets:
+            outlet.negotiated()
+        if not self._told_refusal:
+            kinds = " and ".join(sorted({"data" if s.kind == "application" else s.kind for s in sections}))
+            text = f"peer {self._name} takes nothing of the {kinds} it is offered: offer it other tracks or codecs"
+            self._on_error(MeteredRealtimeError(text))
+        self._told_refusal = True
 
     def _tell_foreign(self, link: PeerLink) -> None:
         for kind in sorted(link.foreign - self._foreign):

@@ -94,6 +94,7 @@ def read_description(text: str) -> None:
     sdp.primary_mid(text)
     sdp.for_one_transport(text)
     sdp.stand_in(text, ["0"])
+    sdp.refuses(text, SDP)
     sdp.pin(SDP, [text])
 
 

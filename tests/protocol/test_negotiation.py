@@ -220,6 +220,27 @@ def test_d02_an_answer_that_was_lost_is_asked_for_again_once(resumed: bool) -> N
     assert negotiation.tick(due + n.ANSWER_TIMEOUT_S) == [] and not negotiation.settled
 
 
+def test_what_was_refused_is_offered_again_only_after_a_change() -> None:
+    negotiation = impolite()
+    negotiation.handle(n.Changed(), 0)
+    assert negotiation.tick(1) == [n.MakeOffer()]
+    negotiation.handle(n.OfferSent(), 1)
+    assert negotiation.handle(n.AnswerReceived(None), 1) == [n.TakeAnswer()]
+    assert negotiation.handle(n.Refused(), 1) == [] and negotiation.deadline is None and not negotiation.settled
+    negotiation.handle(n.Changed(), 2)
+    assert negotiation.tick(3) == [n.MakeOffer()]
+    live = polite()
+    settle(live)
+    assert live.handle(n.Changed(), 1) == [n.MakeOffer()]
+    live.handle(n.OfferSent(), 1)
+    live.handle(n.Changed(), 1)
+    live.handle(n.AnswerReceived(None), 1)
+    assert live.handle(n.Refused(), 1) == [n.MakeOffer()] and live.settled
+    live.handle(n.OfferSent(), 1)
+    live.handle(n.AnswerReceived(None), 1)
+    assert live.handle(n.Refused(), 1) == [] and live.deadline is None
+
+
 def test_an_answer_that_fails() -> None:
     negotiation = polite()
     negotiation.handle(n.OfferReceived("u"), 0)

@@ -133,6 +133,16 @@ def test_stand_ins_for_all_sections_have_the_transport_of_the_first() -> None:
     assert all(set(TRANSPORT) < set(lines) and "a=inactive" in lines for lines in sections)
 
 
+def test_an_answer_that_refuses_all_sections_of_the_offer() -> None:
+    audio, video = "m=audio 0 UDP/TLS/RTP/SAVPF 0", "m=video 0 UDP/TLS/RTP/SAVPF 0"
+    assert sdp.refuses(text(audio, "a=mid:0", video), REMOTE)
+    assert not sdp.refuses(text(audio, *VIDEO), REMOTE)
+    assert not sdp.refuses(text(audio, video, "a=bundle-only"), REMOTE)
+    assert not sdp.refuses(text(video, audio), REMOTE)
+    assert not sdp.refuses(text(audio), REMOTE)
+    assert not sdp.refuses("", "")
+
+
 def test_no_stand_ins() -> None:
     assert sdp.stand_in(REMOTE) == REMOTE
     nothing_healthy = text("m=video 0 X 96")
@@ -227,6 +237,7 @@ def test_reading_any_text_is_total(lines: list[str]) -> None:
     clean = sdp.for_one_transport(any_text)
     assert "a=end-of-candidates" not in sdp.split(clean)[0] or "a=end-of-candidates" in lines
     sdp.stand_in(clean, ["0"], any_text)
+    sdp.refuses(any_text, OWN)
     sdp.pin(OWN, [any_text])
 
 

@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import Page
 
 from edge_node.hub.server import Hub
+from edge_node.protocol import sdp
 from edge_node.realtime.events import NegotiationError
 from edge_node.realtime.peer import MeteredPeer
 from edge_node.realtime.streams import MediaStream
@@ -113,6 +114,48 @@ async def test_a_browser_that_goes_and_comes_back() -> None:
             )
             await eventually(lambda: not node.remote_peers)
             assert not video.views
+        await node.close()
+
+
+async def test_a_browser_that_refuses_all_takes_a_later_offer() -> None:
+    async with running_hub() as hub, CodedVideo() as video, page() as browser:
+        node = peer_of(hub, NODE, receive=("audio",), ice_servers=[])
+        node.add_track(video, MediaStream(id="node:front"))
+        watcher = Watcher(node)
+        errors: list[str] = []
+        await node.join("room")
+        await browser.evaluate(
+            """() => {
+              const stock = RTCPeerConnection.prototype.setLocalDescription;
+              const vp8 = RTCRtpReceiver.getCapabilities('video').codecs.filter((c) => c.mimeType === 'video/VP8');
+              window.answers = [];
+              window.refuses = true;
+              RTCPeerConnection.prototype.setLocalDescription = async function () {
+                const answers = this.signalingState === 'have-remote-offer';
+                const videos = this.getTransceivers().filter((t) => t.receiver.track.kind === 'video');
+                videos.forEach((t) => t.setCodecPreferences(window.refuses ? vp8 : []));
+                await stock.call(this);
+                if (answers) window.answers.push(this.localDescription.sdp);
+              };
+            }"""
+        )
+        await join(browser, hub, "z-browser")
+        await eventually(lambda: "z-browser" in watcher.remotes)
+        remote = watcher.remotes["z-browser"]
+        remote.on(NegotiationError, lambda e: errors.append(str(e.err)))
+        for number in (1, 2):
+            await eventually(lambda: errors and remote.state == "idle")
+            (answer,) = await browser.evaluate("() => window.answers.splice(0)")
+            assert [(s.kind, s.rejected) for s in sdp.read(answer)] == [("video", True)]
+            if number == 1:
+                node.remove_track(video)
+                node.add_track(video, MediaStream(id="node:again"))
+                await until(lambda: browser.evaluate("() => window.answers.length > 0"))
+        await browser.evaluate("() => { window.refuses = false }")
+        node.add_track(Tone(600))
+        await seen(browser)
+        assert len(errors) == 1 and "takes nothing of the video it is offered" in errors[0]
+        assert await browser.evaluate("() => peer.errors") == []
         await node.close()
 
 

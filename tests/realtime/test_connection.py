@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from edge_node.errors import NotConnectedError
 from edge_node.protocol import negotiation as n
 from edge_node.protocol import payloads, sdp
 from edge_node.realtime import candidates
+from edge_node.realtime.aiortc_adapter import PeerLink
 from edge_node.realtime.connection import INBOX_SIZE, Connection, RtcOptions
 from edge_node.realtime.feed import Outgoing
 from edge_node.realtime.received import ReceivedTrack
@@ -347,6 +349,84 @@ async def test_what_changes_while_offline_goes_out_later_and_nothing_breaks() ->
     await hears(polite.tracks[0], 440)
     assert impolite.connection.pc is pc and impolite.rebuilt == polite.rebuilt == 0
     assert impolite.states == states and impolite.errors == polite.errors == []
+    await close(polite, impolite)
+
+
+class Refusal:
+    """Makes all answers reject everything, as a browser writes it: no transport, no group; until `over`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.over = False
+        stock = PeerLink.answer
+
+        async def answer(link: PeerLink) -> str:
+            session, sections = sdp.split(await stock(link))
+            if self.over:
+                return sdp.join(session, sections)
+            rejected = [re.sub(r"^(m=\w+) \d+", r"\1 0", lines[0]) for lines in sections]
+            session = [line for line in session if not line.startswith("a=")]
+            return sdp.join(session, [[line, "c=IN IP4 0.0.0.0", f"a=mid:{n}"] for n, line in enumerate(rejected)])
+
+        monkeypatch.setattr(PeerLink, "answer", answer)
+
+
+def offers(side: Side) -> list[str]:
+    signals = [payloads.read(payload) for payload in side.sent]
+    return [s.sdp for s in signals if isinstance(s, payloads.Description) and s.type == "offer"]
+
+
+REFUSED = "takes nothing of the audio it is offered: offer it other tracks or codecs"
+
+
+@pytest.mark.parametrize("from_polite", [True, False])
+async def test_an_answer_that_refuses_all_is_told_once_and_later_offers_are_taken(
+    from_polite: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = Refusal(monkeypatch)
+    polite, impolite = sides()
+    sender, receiver = (polite, impolite) if from_polite else (impolite, polite)
+    for number in range(4):
+        sender.sending.clear()
+        sender.send_tone(440, f"try-{number}")
+        await eventually(lambda number=number: len(offers(sender)) == number + 1)  # type: ignore[misc]
+        await eventually(lambda: sender.connection.state == "idle" and not sender.connection._negotiation._offered)
+        assert sender.connection._negotiation.deadline is None, "nothing is waited for"
+        assert len(sdp.read(offers(sender)[-1])) == 1, "what was refused leaves no section"
+        link = sender.connection._link
+        assert link is not None
+        sender.connection._on_found(link, "1 1 udp 9 10.0.0.1 5 typ host")  # gathering goes on meanwhile
+    assert len(sender.errors) == 1 and sender.errors[0].endswith(REFUSED)
+    assert sender.rebuilt == 0
+    refusal.over = True
+    sender.send_tone(700, "more")
+    await eventually(lambda: len(receiver.tracks) == 5)
+    await hears(receiver.tracks[-2], 440)
+    await hears(receiver.tracks[-1], 700)
+    assert len(sender.errors) == 1 and sender.connection.state == "connected"
+    await close(polite, impolite)
+
+
+async def test_a_live_connection_goes_on_after_an_answer_that_refuses_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    polite, impolite = sides()
+    await up(impolite, polite)
+    polite.send_tone(300, "back")
+    await eventually(lambda: impolite.tracks)
+    refusal, pc = Refusal(monkeypatch), impolite.connection.pc
+    for number in (1, 2):
+        impolite.send_tone(700, f"refused-{number}")
+        await eventually(lambda number=number: len(impolite.errors) == 1 and len(offers(impolite)) > number)  # type: ignore[misc]
+        await eventually(lambda: impolite.connection._negotiation.deadline is None)
+    link = impolite.connection._link
+    assert link is not None and not any(outlet.sends for outlet in link.outlets)
+    assert impolite.gone == impolite.tracks, "the other side said that it sends nothing"
+    refusal.over = True
+    impolite.send_tone(900, "taken")
+    await eventually(lambda: len(polite.tracks) == 4)
+    for track, hz in zip(polite.tracks, (440, 700, 700, 900), strict=True):
+        await hears(track, hz)
+    await hears(impolite.tracks[-1], 300)
+    assert impolite.connection.pc is pc and impolite.rebuilt == polite.rebuilt == 0
+    assert len(impolite.errors) == 1 and polite.errors == []
     await close(polite, impolite)
 
 
