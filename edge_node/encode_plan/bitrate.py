@@ -25,6 +25,9 @@ LOSS_HEAVY = 0.10
 # Browsers report with each request for a repair, too: of ten packets one is soon lost on a radio.
 LOSS_ROUND_S = 1.0
 RECOVERY = 1.08
+USED_SHARE = 0.85
+"""Of what a path is thought to carry: a quiet scene needs less, and REMB, which follows what is received, then stays at
+half as much again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,10 @@ class BitrateControl:
         """Another plan."""
         self._floor, self._ceiling = floor_kbps, ceiling_kbps
 
-    @property
-    def limited_by_path(self) -> bool:
-        """Whether a viewer's path carries less than the ceiling."""
-        return self._path is not None and self._path * HEADROOM < self._ceiling
+    def limited_by_path(self, sent_kbps: float) -> bool:
+        """Whether a viewer's path carries less than the ceiling, and the pictures take what there is of it."""
+        carried = 0.0 if self._path is None else self._path * HEADROOM
+        return 0.0 < carried < self._ceiling and sent_kbps >= USED_SHARE * carried
 
     def begin(self, now: float) -> None:
         """The first viewer came: nothing is known about its path."""

@@ -94,10 +94,9 @@ class VideoEncoder:
     def _by_board(self) -> bool:
         return self._plan.encoder == v4l2m2m.NAME and not self.software_instead
 
-    @property
-    def limited_by_path(self) -> bool:
-        """Whether a viewer's path, not the plan, sets the bit rate now."""
-        return self._control.limited_by_path
+    def limited_by_path(self, sent_kbps: float) -> bool:
+        """Whether a viewer's path, not the plan or the scene, sets the bit rate of what is sent now."""
+        return self._control.limited_by_path(sent_kbps)
 
     def offer(self, frame: av.VideoFrame, captured_at: float) -> None:
         """Puts a picture into the slot; from any thread. The encoder may change the picture's timestamps."""

@@ -373,7 +373,8 @@ class VideoPublication:
         return self._size if self._coded else fit(*self._size, self._plan)
 
     def _limited_by(self) -> str | None:
-        by_path = self._wanted and not self._coded and self._encoder is not None and self._encoder.limited_by_path
+        encoder = self._encoder if self._wanted and not self._coded else None
+        by_path = encoder is not None and encoder.limited_by_path(self._sent.kbps(self._clock.monotonic()))
         thinned = self._coded and self.track.thinned
         failed = self._encoder is not None and self._encoder.software_instead
         by_plan = (self._plan.limited_by or "").split(", ")

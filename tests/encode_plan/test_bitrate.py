@@ -54,11 +54,12 @@ def test_a_new_first_viewer_starts_over() -> None:
 
 def test_it_tells_who_limits_it() -> None:
     control = BitrateControl(100, 2000)
-    assert not control.limited_by_path
+    assert not control.limited_by_path(2000)
     control.path_carries(1000)
-    assert control.limited_by_path
+    assert control.limited_by_path(800)
+    assert not control.limited_by_path(0.8 * HEADROOM * 1000), "a quiet scene on a path that nobody has tried"
     control.set_limits(100, 800)
-    assert not control.limited_by_path
+    assert not control.limited_by_path(800)
     assert control.target_kbps(0.0) == 800
 
 

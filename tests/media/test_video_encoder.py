@@ -104,7 +104,7 @@ async def test_the_bit_rate_follows_the_path_without_a_new_encoder(bench: Bench)
     bench.encoder.set_bitrate(10_000)
     before = sum(packet.size for packet in (await bench.feed(noisy(60)))[30:])
     bench.encoder.set_bitrate(100)
-    assert bench.encoder.limited_by_path
+    assert bench.encoder.limited_by_path(100)
     packets = await bench.feed(noisy(60))
     after = sum(packet.size for packet in packets[30:])
     assert after < before / 2

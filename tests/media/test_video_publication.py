@@ -281,6 +281,10 @@ async def test_the_narrowest_path_limits_the_encoder_and_is_told() -> None:
         assert published.stats().limited_by == "heat"
         view.set_bitrate(100)
         assert published.stats().limited_by == "heat, path"
+        await encode(published, painted(60))
+        view.set_bitrate(int(0.9 * PLAN.max_kbps))
+        assert published.stats().kbps < 0.5 * PLAN.max_kbps
+        assert published.stats().limited_by == "heat", "the scene needs no more"
 
 
 async def test_a_viewer_whom_pictures_of_a_camera_are_left_out_for_is_told() -> None:

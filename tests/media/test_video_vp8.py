@@ -184,7 +184,7 @@ async def test_bitrate_and_plan_reach_the_encoder() -> None:
         await eventually(lambda: any(f.width == 160 for p in watching.packets if p.is_keyframe for f in pictures([p])))
         await watching.end()
         branch = published._vp8
-        assert branch is not None and branch._encoder is not None and branch._encoder.limited_by_path
+        assert branch is not None and branch._encoder is not None and branch._encoder.limited_by_path(120)
 
 
 async def test_a_picture_is_copied_for_the_second_encoder() -> None:
