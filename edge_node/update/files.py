@@ -38,10 +38,12 @@ def point(link: Path, target: str) -> None:
 DYING_S = 2.0
 
 
-def held(path: Path) -> bool:
-    """Whether somebody has this lock now; no, when we may not know."""
+def held(path: Path) -> bool | None:
+    """Whether somebody has this lock now; None when we may not know."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return None
     except OSError:
         return False
     try:
@@ -56,8 +58,10 @@ def held(path: Path) -> bool:
 @contextlib.contextmanager
 def locked(path: Path, *, wait_s: float | None = None) -> Iterator[bool]:
     """Holds the lock file; False when somebody else has held it for `wait_s`. The kernel frees it if we die."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        if os.fstat(handle).st_mode & 0o077:  # flock(2): who may read a file may lock it; 0.1.0 made it for everybody
+            os.fchmod(handle, 0o600)
         yield _lock(handle, wait_s)
     finally:
         os.close(handle)

@@ -39,6 +39,8 @@ def text(slots: Slots) -> str:
         lines.append(f"update to {pending['version']}: proving itself, start {pending['starts']} of {MAX_STARTS}")
     elif found["busy"]:
         lines.append("an update is being installed")
+    elif found["busy"] is None:
+        lines.append("whether an update is being installed is root's to know: ask with sudo")
     for entry in found["history"][-5:]:
         reason = f": {entry['reason']}" if entry["reason"] else ""
         lines.append(f"{entry['version']} {entry['outcome']}{reason}")

@@ -135,8 +135,8 @@ class Slots:
                 raise EdgeNodeError("another update is going on: wait until edge-node update status says it is over")
             yield
 
-    def is_busy(self) -> bool:
-        """Whether somebody installs an update, or looks after its trial."""
+    def is_busy(self) -> bool | None:
+        """Whether somebody installs an update, or looks after its trial; None: only root may know."""
         return held(self._state / "busy")
 
     @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from edge_node.errors import EdgeNodeError
-from edge_node.update import build, files
+from edge_node.update import build, files, slots
 from edge_node.update.__main__ import main
 from edge_node.update.bundle import BundleRefused
 from edge_node.update.records import Pending
@@ -257,8 +257,43 @@ def test_a_disk_that_stays_full(machine: Machine, publisher: Publisher, monkeypa
     assert machine.updater.settle() and machine.slots.accepted()["version"] == "1.1.0"
 
 
-def test_nobody_holds_what_is_not_there_or_not_ours(tmp_path: Path) -> None:
-    assert not files.held(tmp_path / "absent")
+def test_nobody_holds_what_is_not_there(tmp_path: Path) -> None:
+    assert files.held(tmp_path / "absent") is False
+
+
+NOBODY = 65_534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_others_can_neither_hold_up_an_update_nor_ask_for_it(machine: Machine) -> None:
+    state = machine.slots.root / "state"
+
+    def lock(name: str) -> int:
+        """0: it could; 66 (EX_NOINPUT): it may not even open it."""
+        command = ["flock", "--nonblock", name, "true"]
+        done = subprocess.run(command, cwd=state, user=NOBODY, group=NOBODY, extra_groups=(), check=False)
+        return done.returncode
+
+    for name in ("busy", "lock"):
+        (state / name).touch()
+        (state / name).chmod(0o644)  # as before it was known
+        assert lock(name) == 0
+    with machine.slots.busy():
+        machine.slots.accept()
+        assert [lock(name) for name in ("busy", "lock")] == [66, 66]
+    assert [(state / name).stat().st_mode & 0o777 for name in ("busy", "lock")] == [0o600, 0o600]
+    os.seteuid(NOBODY)
+    try:
+        assert files.held(state / "busy") is None
+    finally:
+        os.seteuid(0)
+
+
+def test_who_may_not_know_of_an_update_is_told_so(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "being installed" not in text(machine.slots)
+    monkeypatch.setattr(slots, "held", lambda path: None)
+    assert "is root's to know: ask with sudo" in text(machine.slots)
+    assert dump(machine.slots)["busy"] is None
 
 
 # The guard's own ground
