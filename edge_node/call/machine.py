@@ -37,7 +37,7 @@ from edge_node.call.hunt import Hunt
 from edge_node.call.messages import Reason, State
 from edge_node.call.ongoing import NEVER, Call
 from edge_node.call.policy import roles_of
-from edge_node.call.signed import Verify
+from edge_node.call.signed import Sign, Verify
 
 MAX_PEERS = 256  # what one channel holds
 TOGGLE = {Phase.IDLE: "call", Phase.RINGING: "hangup", Phase.INCOMING: "answer", Phase.ACTIVE: "hangup"}
@@ -49,10 +49,12 @@ class CallMachine:
     While the channel is down no messages are produced; what it missed is said again at ChannelUp.
     """
 
-    def __init__(self, config: CallConfig, *, muted: bool = False, verify: Verify | None = None) -> None:
-        """`verify` judges the signatures of door requests."""
+    def __init__(
+        self, config: CallConfig, *, muted: bool = False, verify: Verify | None = None, sign: Sign | None = None
+    ) -> None:
+        """`verify` judges the signatures of door requests, `sign` makes those of this machine's own."""
         self._config = config
-        self._doors = Doors(config.door, verify)
+        self._doors = Doors(config.door, verify, sign)
         self._talkers = Buckets(config.message_rate)
         self._peers: dict[str, frozenset[str]] = {}
         self._up = False
@@ -143,7 +145,7 @@ class CallMachine:
     def _act(self, event: Action, now: float) -> None:
         verb, _, door = event.action.partition(":")
         if verb == "open":
-            self._emit(self._doors.here(door, event, self._call))
+            self._emit(self._doors.here(door, event, self._call, self._me))
             return
         if verb == "mute":
             self._mute(door, event.source)
@@ -153,8 +155,9 @@ class CallMachine:
         match TOGGLE[phase] if verb == "toggle" else verb, call:
             case "call", None:
                 self._press(event, now)
-            case "call" | "answer", Call(phase=Phase.INCOMING, theirs=True) as theirs:
-                self._ask(theirs)
+            case "call" | "answer", Call(phase=Phase.INCOMING, theirs=True, peer_id=str(host)) as theirs:
+                theirs.asked = True  # who was first, the other node says
+                self._send(host, msg.answer(theirs.id))
             case "call" | "answer", Call(phase=Phase.INCOMING, peer_id=str(caller)) as waiting:
                 self._activate(waiting, caller, now)
             case "hangup", Call(phase=Phase.RINGING) as ringing:
@@ -195,7 +198,7 @@ class CallMachine:
         if self._call is None:
             return
         if self._call.theirs:
-            self._ask_again(self._call)
+            self._meet(self._call)
             return
         self._broadcast(self._call.state())
         if self._call.hunt is not None:
@@ -211,8 +214,9 @@ class CallMachine:
             return
         if peer_id == call.peer_id:
             call.grace_ends = NEVER
+            if call.theirs:
+                self._meet(call)
         if call.theirs:
-            self._ask_again(call)
             return
         if call.hunt is None:
             self._send(peer_id, call.state())
@@ -247,7 +251,7 @@ class CallMachine:
                 self._out.append(SnapshotTo(peer_id, nonce))
             case msg.DoorOpen():
                 self._emit(self._doors.request(peer_id, message, now))
-            case msg.Ring() | msg.CallState() | msg.DoorResult() | msg.Refused():
+            case msg.Ring() | msg.CallState() | msg.DoorResult() | msg.Description() | msg.Refused():
                 if self._config.is_rung and peer_id in self._peers:
                     self._news(peer_id, message, now)
             case msg.Hangup():
@@ -338,11 +342,15 @@ class CallMachine:
         if isinstance(news, msg.DoorResult):
             self._emit(self._doors.result(peer_id, news))
             return
+        if isinstance(news, msg.Description):
+            if self._call is not None and self._call.peer_id == peer_id:
+                self._doors.described(peer_id, news)
+            return
         match rung.meaning(news, peer_id, call=self._call, last=self.view, me=self._me, now=now):
             case rung.Begins(call):
                 self._begin(call, now)
-                if self._config.auto_answer:
-                    self._ask(call)
+                call.asked = self._config.auto_answer
+                self._meet(call)
             case rung.Talks(call):
                 self._activate(call, peer_id, now)
             case rung.Ends(call, reason):
@@ -352,14 +360,11 @@ class CallMachine:
             case _:
                 pass
 
-    def _ask(self, call: Call) -> None:
-        """Somebody here answers; who was first, the other node says."""
-        call.asked = True
-        self._ask_again(call)
-
-    def _ask_again(self, call: Call) -> None:
-        """A node that has no such call any more, after a restart, refuses."""
-        if call.asked and call.peer_id is not None:
+    def _meet(self, call: Call) -> None:
+        """What somebody here has to say to the other node, now and when it is back; after a restart it refuses."""
+        assert call.peer_id is not None
+        self._send(call.peer_id, msg.describe())
+        if call.asked:
             self._send(call.peer_id, msg.answer(call.id))
 
     # Changes of the call

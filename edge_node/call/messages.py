@@ -116,6 +116,14 @@ class DoorResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Description:
+    """Of a node; `challenge` is there when its door requests must be signed."""
+
+    node: str
+    challenge: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """`of` is the type of this node's own message."""
 
@@ -137,7 +145,7 @@ class Malformed:
 
 
 Request = Answer | Decline | Hangup | Start | DoorOpen | DescribeNode | SnapshotGet
-News = Ring | CallState | DoorResult | Refused
+News = Ring | CallState | DoorResult | Description | Refused
 Message = Request | News | Unknown | Malformed
 
 TYPES: Mapping[type[Request], str] = {
@@ -228,6 +236,9 @@ _ANNOUNCED: Mapping[str, Callable[[Mapping[str, Json]], News]] = {
 _NEWS: Mapping[str, Callable[[Mapping[str, Json]], News]] = {
     **_ANNOUNCED,
     "door.result": _door_result,
+    "node.description": lambda data: Description(
+        _text(data, "id", MAX_ID_CHARS), _optional(data, "challenge", MAX_ID_CHARS)
+    ),
     "error": lambda data: Refused(_text(data, "of", MAX_ID_CHARS)),
 }
 
@@ -292,9 +303,15 @@ def hangup(call: str) -> Data:
     return _object("call.hangup", call=call)
 
 
-def door_open(door: str, nonce: str, at: float, call: str) -> Data:
-    """`at` in unix seconds."""
-    return _object("door.open", door=door, nonce=nonce, at=at, call=call)
+def describe() -> Data:
+    return _object("node.describe")
+
+
+def door_open(request: DoorOpen) -> Data:
+    return _object(
+        "door.open", door=request.door, nonce=request.nonce, at=request.at, call=request.call, key=request.key,
+        signature=request.signature,
+    )  # fmt: skip
 
 
 def state(call: str, state: State, *, by: str | None = None, reason: Reason | None = None) -> Data:

@@ -11,6 +11,8 @@ from edge_node.call.messages import DoorOpen
 
 Verify = Callable[[str, bytes, str], bool]
 """Whether a signature (hex) of a message was made by the owner of an Ed25519 key (hex)."""
+Sign = Callable[[bytes], tuple[str, str] | None]
+"""This device's Ed25519 key and its signature of a message, both in hex; None when it has none."""
 PURPOSE = "edge-node/door.open/1"
 NONCES_PER_KEY = 256
 

@@ -16,7 +16,7 @@ from edge_node.call.machine import CallMachine
 from edge_node.encode_plan.daylight import DaylightRule, Light
 from edge_node.encode_plan.plan import Plan, Refusal, Source
 from edge_node.host.enrolment import DeviceTokens
-from edge_node.host.signatures import is_signed
+from edge_node.host.signatures import DeviceSigner, is_signed
 from edge_node.host.tokens import token_provider
 from edge_node.host.wifi import join_wifi
 from edge_node.media.audio_publication import AudioPublication
@@ -104,7 +104,7 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
     challenge = secrets.token_hex(16)
     outputs = _outputs(settings, devices, clock, video, sound, privacy, challenge)
     # What reaches for a node not yet made is asked for when it happens only.
-    intercom = _intercom(settings, outputs, clock, privacy, challenge)
+    intercom = _intercom(settings, outputs, clock, privacy, challenge, devices.state_dir)
     light = _light_keeper(settings, devices, clock, outputs) if settings.daylight.enabled else None
     tamper = _tamper(settings, devices, clock, intercom, outputs)
     intercom.on_press(_inputs(settings, outputs, tamper, light).report)
@@ -202,9 +202,12 @@ def _outputs(
     return outputs
 
 
-def _intercom(settings: Settings, outputs: NodeOutputs, clock: Clock, privacy: Privacy, challenge: str) -> Intercom:
+def _intercom(
+    settings: Settings, outputs: NodeOutputs, clock: Clock, privacy: Privacy, challenge: str, state_dir: Path | None
+) -> Intercom:
     calling = {button: action for button, action in settings.gpio.actions.items() if action != WIFI}
-    machine = CallMachine(call_config(settings, challenge), muted=privacy.on, verify=is_signed)
+    sign = DeviceSigner(state_dir) if state_dir is not None else None
+    machine = CallMachine(call_config(settings, challenge), muted=privacy.on, verify=is_signed, sign=sign)
     return Intercom(machine, outputs, clock, buttons=calling)
 
 

@@ -15,6 +15,7 @@ from edge_node.call.messages import (
     CallState,
     Decline,
     DescribeNode,
+    Description,
     DoorOpen,
     DoorResult,
     Hangup,
@@ -92,6 +93,9 @@ def test_what_another_node_says_to_all(data: Any, message: msg.Message) -> None:
         ({"type": "door.result", "ok": True}, Unknown()),
         ({"type": "error", "of": "call.answer", "reason": "x"}, Refused("call.answer")),
         ({"type": "error", "of": 5}, Unknown()),
+        ({"type": "node.description", "id": "door", "challenge": "c0ffee"}, Description("door", "c0ffee")),
+        ({"type": "node.description", "id": "door", "role": 5}, Description("door")),
+        ({"type": "node.description"}, Unknown()),
     ],
 )
 def test_what_another_node_says_to_this_one(data: Any, message: msg.Message) -> None:
@@ -108,7 +112,9 @@ def test_what_a_station_says_is_understood() -> None:
     assert parse(msg.answer("c")) == Answer("c")
     assert parse(msg.decline("c")) == Decline("c")
     assert parse(msg.hangup("c")) == Hangup("c")
-    assert parse(msg.door_open("front", "n", 5.0, "c")) == DoorOpen("front", "n", 5.0, "c")
+    assert parse(msg.describe()) == DescribeNode()
+    for request in (DoorOpen("front", "n", 5.0, "c"), DoorOpen("front", "n", 5.0, "c", "ab", "cd")):
+        assert parse(msg.door_open(request)) == request
 
 
 @pytest.mark.parametrize("call", [None, 1, "", "x" * 129, "a\nb", "\ud800", ["c"], True])

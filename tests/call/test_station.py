@@ -7,21 +7,31 @@ from typing import Any
 import pytest
 
 from edge_node.call import messages as msg
-from edge_node.call.effects import AllowAudio, Audit, Broadcast, Effect, Phase, ReleaseDoor, SendTo
+from edge_node.call.effects import AllowAudio, Audit, Broadcast, DescribeTo, Effect, Phase, ReleaseDoor, SendTo
 from edge_node.call.events import Action, ChannelDown, ChannelUp, DoorOutcome, PeerJoined, PeerLeft, PeerMessage
 from edge_node.call.messages import Reason
 from edge_node.call.policy import DoorPolicy
+from edge_node.call.signed import DoorKey, Signing
 from tests.support.call_driver import AT, Driver, error, state
 
 PASSES = 50
 
 
+def sign(message: bytes) -> tuple[str, str]:
+    return "aa", f"aa:{message.hex()}"
+
+
+def is_signed(public: str, message: bytes, signature: str) -> bool:
+    return signature == f"{public}:{message.hex()}"
+
+
 class House:
     """A channel that carries what machines say to each other, at once and in order."""
 
-    def __init__(self, **station: Any) -> None:
-        policy = DoorPolicy(doors=("front",), allow=("hall",))
-        self.door = Driver(me="door", up=False, door=policy, max_talk_s=300)
+    def __init__(self, signing: Signing | None = None, **station: Any) -> None:
+        policy = DoorPolicy(doors=("front",), allow=("hall",), signing=signing)
+        self.challenge = None if signing is None else signing.challenge
+        self.door = Driver(me="door", up=False, door=policy, max_talk_s=300, verify=is_signed)
         self.hall = Driver(me="hall", up=False, door=DoorPolicy(), is_rung=True, **station)
         self.all = {driver.me: driver for driver in (self.door, self.hall)}
         self.wire: list[tuple[str, str | None, dict[str, Any]]] = []
@@ -47,6 +57,9 @@ class House:
                 case SendTo(peer_id, data):
                     self.wire.append((sender.me, peer_id, data))
                     receivers = [(self.all[peer_id], msg.parse(data))] if peer_id in self.all else []
+                case DescribeTo(peer_id):
+                    waiting.append((sender, SendTo(peer_id, self.description(sender))))
+                    continue
                 case ReleaseDoor(door, peer_id, nonce):
                     waiting += [(sender, e) for e in sender.do(DoorOutcome(door, peer_id, nonce, ok=True))]
                     continue
@@ -54,6 +67,10 @@ class House:
                     continue
             for receiver, message in receivers:
                 waiting += [(receiver, e) for e in receiver.do(PeerMessage(sender.me, message))]
+
+    def description(self, who: Driver) -> dict[str, Any]:
+        """What the shell says of a node."""
+        return {"type": "node.description", "id": who.me, "challenge": self.challenge}
 
     def press(self, who: Driver, action: str) -> None:
         self.run(who, who.press(action))
@@ -78,7 +95,8 @@ class House:
         return self.door.phase(), self.hall.phase()
 
     def said_by(self, who: Driver) -> list[str]:
-        return [str(data["type"]) for sender, _, data in self.wire if sender == who.me]
+        said = [str(data["type"]) for sender, _, data in self.wire if sender == who.me]
+        return [kind for kind in said if kind != "node.describe"]
 
 
 def test_the_button_at_the_door_rings_here() -> None:
@@ -251,7 +269,7 @@ def test_people_who_join_meanwhile_hear_of_the_call_from_the_door() -> None:
     house.hall.do(PeerJoined("anna"))
     assert house.hall.out == []
     house.hall.do(ChannelUp("hall"))
-    assert house.hall.out == []
+    assert house.hall.out == [SendTo("door", {"type": "node.describe"})]
 
 
 def test_it_opens_the_door_that_rings() -> None:
@@ -266,6 +284,46 @@ def test_it_opens_the_door_that_rings() -> None:
     house.press(house.hall, "hangup")
     house.press(house.hall, "open:front")
     assert house.hall.of(Audit) == [Audit("open front", None, False, "button: unknown door")]
+
+
+def test_it_signs_where_the_door_wants_that() -> None:
+    keys = (DoorKey("hall", "aa", ("hall",)),)
+    house = House(Signing("door", "c0ffee", keys), sign=sign)
+    house.rings()
+    house.press(house.hall, "open:front")
+    assert house.hall.of(Audit) == [Audit("open front at door", None, True, "opened")]
+    house.press(house.hall, "answer")
+    # The door starts anew: what it wants now, it is asked again.
+    house.challenge = "0ddba11"
+    policy = DoorPolicy(doors=("front",), allow=("hall",), signing=Signing("door", house.challenge, keys))
+    fresh = house.all["door"] = house.door = Driver(me="door", up=False, door=policy, verify=is_signed)
+    fresh.calls = 7
+    house.run(fresh, fresh.do(ChannelUp("door")))
+    house.run(fresh, fresh.do(PeerJoined("hall")))
+    house.run(fresh, fresh.press("call"))
+    house.run(house.hall, house.hall.do(PeerLeft("door")))
+    house.run(house.hall, house.hall.do(PeerJoined("door")))
+    assert house.hall.phase() is Phase.IDLE, "that talk is over"
+    house.wait(2)
+    house.press(house.hall, "open:front")
+    assert house.hall.of(Audit) == [Audit("open front at door", None, True, "opened")]
+
+
+def test_without_a_key_such_a_door_stays_shut() -> None:
+    house = House(Signing("door", "c0ffee"))
+    house.rings()
+    house.press(house.hall, "open:front")
+    assert house.hall.of(Audit) == [Audit("open front at door", None, False, "signature required")]
+
+
+def test_only_the_node_that_rings_says_what_its_door_wants() -> None:
+    house = House(sign=sign)
+    house.hall.do(PeerJoined("anna"))
+    house.hall.says("anna", "node.description", id="door", challenge="x")
+    house.rings()
+    house.hall.says("anna", "node.description", id="door", challenge="x")
+    house.press(house.hall, "open:front")
+    assert house.hall.of(Audit) == [Audit("open front at door", None, True, "opened")]
 
 
 def test_off_the_channel_no_door_is_asked() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from edge_node.call.indicator import Indicator
 from edge_node.devices.panel import GpioPanel
 from edge_node.devices.world import PanelWorld
 from edge_node.dsp.pcm import RATE, Pcm
-from edge_node.errors import UsageError
+from edge_node.errors import RetryLater, UsageError
+from edge_node.host.enrolment import device_key
 from edge_node.host.probes import LinuxProbe
 from edge_node.hub.server import Hub
 from edge_node.media.microphone import ToneMicrophone
@@ -93,7 +95,7 @@ class Machine:
 
 
 @asynccontextmanager
-async def machine(hub: Hub, tables: dict[str, Any], hz: float) -> AsyncIterator[Machine]:
+async def machine(hub: Hub, tables: dict[str, Any], hz: float, state: Path | None = None) -> AsyncIterator[Machine]:
     who = tables["node"]["id"]
     settings = from_dict(
         {
@@ -103,7 +105,8 @@ async def machine(hub: Hub, tables: dict[str, Any], hz: float) -> AsyncIterator[
         }
     )
     panel, speaker = GpioPanel(wiring(settings), "mock"), Loudspeaker()
-    node = assemble(settings, Devices(None, ToneMicrophone(hz), speaker, panel, LinuxProbe()), SystemClock())
+    devices = Devices(None, ToneMicrophone(hz), speaker, panel, LinuxProbe(), state_dir=state)
+    node = assemble(settings, devices, SystemClock())
     await node.start()
     try:
         await eventually(lambda: node.status()["parts"]["panel"]["state"] == "up")
@@ -113,9 +116,14 @@ async def machine(hub: Hub, tables: dict[str, Any], hz: float) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def a_house() -> AsyncIterator[tuple[Machine, Machine]]:
-    """A door and a hall that know each other."""
-    async with running_hub() as hub, machine(hub, DOOR, DOOR_HZ) as door, machine(hub, HALL, HALL_HZ) as hall:
+async def a_house(state: Path | None = None, **door_tables: Any) -> AsyncIterator[tuple[Machine, Machine]]:
+    """A door and a hall that know each other; `state` is where the hall keeps its key."""
+    tables = {**DOOR, **door_tables}
+    async with (
+        running_hub() as hub,
+        machine(hub, tables, DOOR_HZ) as door,
+        machine(hub, HALL, HALL_HZ, state) as hall,
+    ):
         await eventually(lambda: all(one.node.status()["channel"]["peers"] == 1 for one in (door, hall)))
         yield door, hall
 
@@ -160,3 +168,23 @@ async def test_declined_and_cancelled() -> None:
         await eventually(lambda: hall.phase is Phase.INCOMING)
         door.node.intercom.action("hangup", "control socket")
         await eventually(lambda: (door.phase, hall.phase) == (Phase.IDLE, Phase.IDLE))
+
+
+async def test_a_door_that_wants_signatures_knows_the_station_by_its_key(tmp_path: Path) -> None:
+    key = {"name": "hall", "public": device_key(tmp_path).public, "peers": ["hall"]}
+    async with a_house(tmp_path, door={"allow": ["hall"], "require_signature": True, "key": [key]}) as (door, hall):
+        opened: list[bool] = []
+        door.world.on_change(lambda kind, name, on: opened.append(on) if (kind, name) == ("relay", "front") else None)
+        door.world.press("bell")
+        # By the time somebody presses a button the door has said what it wants; a test is faster than that.
+        await eventually(lambda: hall.node.intercom._machine._doors._there is not None)
+        await hall.node.open_door("front")
+        await eventually(lambda: opened == [True, False])
+
+
+async def test_a_door_says_why_it_stays_shut() -> None:
+    async with a_house(door={"allow": ["resident-*"]}) as (door, hall):
+        door.world.press("bell")
+        await eventually(lambda: hall.phase is Phase.INCOMING)
+        with pytest.raises(RetryLater, match="front stays shut: not allowed"):
+            await hall.node.open_door("front")

@@ -10,6 +10,7 @@ from edge_node.call.effects import AllowAudio, Audit, Broadcast, Effect, Phase, 
 from edge_node.call.events import Action, ChannelUp, Event, PeerJoined, PeerLeft, PeerMessage
 from edge_node.call.machine import CallMachine
 from edge_node.call.policy import DoorPolicy
+from edge_node.call.signed import Sign, Verify
 
 AT = 1_700_000_000.0
 DOOR = DoorPolicy(doors=["door"], allow=["resident-*"])
@@ -20,10 +21,18 @@ T = TypeVar("T")
 class Driver:
     """Feeds events, moves time; keeps the effects of the last step in `out` and all of them in `all`."""
 
-    def __init__(self, *peers: str, up: bool = True, me: str = "front-door", **settings: Any) -> None:
+    def __init__(
+        self,
+        *peers: str,
+        up: bool = True,
+        me: str = "front-door",
+        verify: Verify | None = None,
+        sign: Sign | None = None,
+        **settings: Any,
+    ) -> None:
         config: dict[str, Any] = {"node_id": me, "name": "Front door", "door": DOOR} | settings
         self.me = me
-        self.machine = CallMachine(CallConfig(**config))
+        self.machine = CallMachine(CallConfig(**config), verify=verify, sign=sign)
         self.now = 1000.0
         self.calls = 0
         self.out: list[Effect] = []
