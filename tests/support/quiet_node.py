@@ -48,8 +48,8 @@ class QuietNode:
     async def send(self, to: str, data: Any) -> None:
         await self._wire.say(type="send", to=to, data=data)
 
-    async def say(self, data: Any) -> None:
-        await self._wire.say(type="publish", channel=CHANNEL, data=data)
+    async def say(self, data: Any, channel: str = CHANNEL) -> None:
+        await self._wire.say(type="publish", channel=channel, data=data)
 
     async def lose_media(self) -> None:
         """Every connection ends, as in a crash."""
@@ -100,9 +100,11 @@ class QuietNode:
 
 
 @asynccontextmanager
-async def quiet_node(hub: Hub, node: str = "front-door", name: str = "Front door") -> AsyncIterator[QuietNode]:
-    """On the channel of the hub's console until the end of the block."""
-    async with client(hub) as wire:
+async def quiet_node(
+    hub: Hub, node: str = "front-door", name: str = "Front door", query: str | None = None
+) -> AsyncIterator[QuietNode]:
+    """On the channel of the hub's console until the end of the block; `query` is its credential."""
+    async with client(hub, query) as wire:
         await wire.join(CHANNEL)
         it = QuietNode(wire, node, name)
         work = asyncio.create_task(it.run())

@@ -8,6 +8,7 @@ export const NODE_GRACE_MS = 15000; // a node that left may come back with its c
 export const DOOR_MS = 6000; // how long door.open waits for door.result
 export const DESCRIBE_MS = 2500; // pause between questions to a peer that has not described itself
 const DESCRIBE_TRIES = 4;
+const ABSENT_MAX = 16;
 const NOTICE_MS = 6000;
 const SETTLED_MAX = 50;
 
@@ -111,9 +112,14 @@ function heard(state, { from, data }, now) {
 	return HEARD[data.type](state, from, data, now);
 }
 
+/** Somebody else has this id by a token, as devices that a hub enrolled have: `from` only says so. */
+export function forged({ people, nodes }, from, id) {
+	return id !== from && (id in people || id in nodes);
+}
+
 function description(state, from, data, now) {
 	const id = clean(data.id);
-	if (!id) return { state };
+	if (!id || forged(state, from, id)) return { state };
 	const known = state.nodes[from];
 	const node = {
 		peer: from,
@@ -128,8 +134,10 @@ function description(state, from, data, now) {
 	};
 	const nodes = { [from]: node };
 	// The same node under an older peer id has gone: a publishable key gives a new one on every connect.
+	let absent = 0;
 	for (const [peer, old] of Object.entries(state.nodes)) {
-		if (peer !== from && !(old.id === id && !(peer in state.people))) nodes[peer] = old;
+		const gone = old.id === id && (from === id || !(peer in state.people));
+		if (peer !== from && !gone && (old.present || ++absent < ABSENT_MAX)) nodes[peer] = old;
 	}
 	let call = state.call;
 	if (call && call.lostAt !== null && call.node === id) call = { ...call, peer: from, lostAt: null };
@@ -141,19 +149,14 @@ function ring(state, from, data, now) {
 	const id = clean(data.call);
 	if (!id || state.settled.includes(id) || state.call?.id === id) return { state };
 	const node = state.nodes[from];
+	if (!node) return ask(state, state.asked[from]?.at > now - DESCRIBE_MS ? [] : [from], now);
 	const known = state.rings.find((r) => r.id === id);
-	const entry = {
-		id,
-		peer: from,
-		node: node?.id ?? clean(data.node),
-		name: node?.name ?? clean(data.name) ?? "The door",
-		since: known?.since ?? now,
-		heardAt: now,
-	};
-	const rings = known ? state.rings.map((r) => (r.id === id ? entry : r)) : [...state.rings, entry].slice(0, 8);
+	if (known && known.peer !== from && known.peer in state.people) return { state }; // overheard
+	const entry = { id, peer: from, node: node.id, name: node.name, since: known?.since ?? now, heardAt: now };
+	const others = state.rings.filter((r) => r.peer !== from); // a node has one call
+	const rings = known ? state.rings.map((r) => (r.id === id ? entry : r)) : [...others, entry].slice(0, 8);
 	const lastRing = known ? state.lastRing : { id, name: entry.name, at: now, outcome: "ringing", who: null };
-	const next = { ...state, rings, lastRing };
-	return node ? { state: next } : ask(next, from in state.asked ? [] : [from], now);
+	return { state: { ...state, rings, lastRing } };
 }
 
 function callState(state, from, data, now) {
@@ -212,6 +215,7 @@ function doorResult(state, from, data, now) {
 }
 
 function refused(state, from, data, now) {
+	if (!state.nodes[from]) return { state };
 	const of = clean(data.of) ?? "";
 	const reason = clean(data.reason);
 	let next = state;
@@ -337,7 +341,7 @@ function note(state, code, params, now) {
 }
 
 /** Text from others: one line of at most 120 printable characters, else null. */
-function clean(value) {
+export function clean(value) {
 	if (typeof value !== "string") return null;
 	const line = value.replace(/[\p{Cc}\p{Cf}]+/gu, " ").trim().slice(0, 120);
 	return line || null;

@@ -1,6 +1,6 @@
 // Joins the pieces: events go into the reducer, its messages go out, the page is drawn, sound and microphone follow.
 
-import { initial, mode, nodeOnShow, reduce } from "./call.js";
+import { clean, forged, initial, mode, nodeOnShow, reduce } from "./call.js";
 import { $, EventTail, setText, show } from "./dom.js";
 import { prove } from "./key.js";
 import { PeerLink, isSignal, offersNode } from "./peer.js";
@@ -9,7 +9,7 @@ import { SimPanel } from "./sim.js";
 import { Microphone, Sound } from "./sound.js";
 import { Telemetry, degradedText } from "./telemetry.js";
 import { View } from "./view.js";
-import { tailLine } from "./words.js";
+import { LINK, tailLine } from "./words.js";
 
 const CODE = "edge-node.code";
 const NAME = "edge-node.name";
@@ -32,11 +32,13 @@ const view = new View({
 
 let state = initial();
 let shown = null; // the node on the stage
+let chosen = null; // the id of the one that stays there
 let session = null;
 let iceServers = [];
 let sim = null;
 let ringId = null;
 let talkingTo = null; // peer id that has the microphone
+let pictured = null; // id of the node whose picture that is
 let frames = { count: 0, at: 0, stats: null };
 const links = new Map(); // peer id -> PeerLink
 
@@ -94,7 +96,8 @@ function redraw() {
 
 /** Lets the world follow the state: sound, microphone, stage. */
 function apply() {
-	shown = nodeOnShow(state, shown?.id);
+	shown = nodeOnShow(state, chosen);
+	if (state.call || !state.rings.length) chosen = shown?.id;
 	showStream();
 	const ringing = mode(state) === "ringing";
 	sound.ring(ringing);
@@ -136,7 +139,8 @@ async function talk(peer) {
 function showStream() {
 	const stream = shown && links.get(shown.peer)?.stream;
 	const wanted = stream?.getTracks().length ? stream : null;
-	if (!wanted || video.srcObject === wanted) return; // the last picture stays while its node is away
+	if (video.srcObject === wanted || (!wanted && shown?.id === pictured)) return; // the last picture stays while its node is away
+	pictured = shown?.id;
 	video.srcObject = wanted;
 	frames = { count: 0, at: Date.now(), stats: null };
 	video.play().catch(() => {}); // autoplay refused: the first touch plays it
@@ -150,7 +154,7 @@ const signalling = new Signalling({
 	on: {
 		link(name) {
 			if (name === "denied") {
-				$("connect-hint").textContent = "That access code is not valid any more. Open the link that edge-node printed last, or type its code.";
+				setText($("connect-hint"), LINK.denied);
 				ask(true);
 			}
 			dispatch({ type: "link", link: name });
@@ -165,7 +169,7 @@ const signalling = new Signalling({
 		},
 		frame(frame) {
 			if (frame.type === "presence" && frame.channel === session.channel) presence(frame);
-			else if (frame.type === "message") frame.channel === session.channel ? heard(frame.from, frame.data) : sampled(frame.data);
+			else if (frame.type === "message") frame.channel === session.channel ? heard(frame.from, frame.data) : sampled(frame.from, frame.data);
 			else if (frame.type === "direct") isSignal(frame.data) ? signal(frame.from, frame.data) : heard(frame.from, frame.data);
 		},
 	},
@@ -177,24 +181,23 @@ function presence({ joined, left }) {
 	const peers = joined.filter((p) => typeof p?.peerId === "string").map((p) => ({ peer: p.peerId, name: p.metadata?.name }));
 	dispatch({ type: "presence", joined: peers, left: left.map((p) => p?.peerId), snapshot: awaitingRoster });
 	awaitingRoster = false;
-	for (const peer of links.keys()) if (!(peer in state.people) && !links.get(peer).pc.remoteDescription) closeLink(peer);
+	for (const [peer, { pc }] of links) if (!(peer in state.people) && !(state.nodes[peer] && pc.remoteDescription)) closeLink(peer);
 }
 
 function heard(from, data) {
-	const line = tailLine(state, from, data);
 	const repeat = data?.type === "call.ring" && state.rings.some((r) => r.id === data.call);
 	dispatch({ type: "heard", from, data });
-	if (line && !repeat) tail.add(data.type === "node.description" ? tailLine(state, from, data) : line);
+	const line = clean(tailLine(state, from, data));
+	if (line && !repeat) tail.add(line);
 	if (data?.type === "node.description" && state.nodes[from]) {
 		link(from);
-		const replaced = [...links.keys()].filter((peer) => !state.nodes[peer]);
-		for (const peer of replaced) closeLink(peer);
+		for (const peer of links.keys()) if (!state.nodes[peer]) closeLink(peer);
 		showStream();
 	}
 }
 
-function sampled(data) {
-	const sample = telemetry.push(data, Date.now());
+function sampled(from, data) {
+	const sample = forged(state, from, data?.node) ? null : telemetry.push(data, Date.now());
 	if (!sample) return;
 	if (!sample.late) dispatch({ type: "sample", node: sample.node, call: sample.callId });
 	redraw();
@@ -227,7 +230,7 @@ function closeLink(peer) {
 }
 
 function closeLinks() {
-	for (const peer of [...links.keys()]) closeLink(peer);
+	for (const peer of links.keys()) closeLink(peer);
 }
 
 async function measure() {
@@ -249,8 +252,8 @@ function ask(wanted) {
 	show($("connect-hint"), wanted);
 	show($("notify"), !wanted && window.Notification?.permission === "default");
 	$("code").disabled = !wanted;
-	$("dialog-title").textContent = wanted ? "Open the console" : "You";
-	$("dialog-done").textContent = wanted ? "Open" : "Save";
+	setText($("dialog-title"), wanted ? "Open the console" : "You");
+	setText($("dialog-done"), wanted ? "Open" : "Save");
 	$("name").value = selfName();
 	showKey();
 	if (!$("dialog").open) $("dialog").showModal();
@@ -300,11 +303,10 @@ setInterval(() => {
 	if (state.call?.phase === "active") view.meters(microphone.level(), frames.stats?.level ?? 0, state.muted);
 	if (ticks % 5) return;
 	dispatch({ type: "tick" });
-	if (ticks % 10 === 0) measure();
-	if (ticks % 10 === 0) {
-		telemetry.render(Date.now());
-		redraw();
-	}
+	if (ticks % 10) return;
+	measure();
+	telemetry.render(Date.now());
+	redraw();
 }, 100);
 
 for (const element of document.querySelectorAll("[id]")) element.dataset.testid = element.id; // the hooks of the tests

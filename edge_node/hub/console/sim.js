@@ -146,7 +146,7 @@ export class SimPanel {
 	led({ name, on, pattern }) {
 		const led = this.leds.get(name);
 		if (!led) return;
-		setAttr(led.row, "data-on", on ? "true" : "false");
+		setAttr(led.row, "data-on", Boolean(on));
 		setAttr(led.row, "data-pattern", pattern ?? null);
 		setText(led.words, String(pattern ?? (on ? "on" : "off")).replaceAll("_", " "));
 	}
@@ -154,7 +154,7 @@ export class SimPanel {
 	relay({ name, on }) {
 		const relay = this.relays.get(name);
 		if (!relay) return;
-		setAttr(relay.row, "data-on", on ? "true" : "false");
+		setAttr(relay.row, "data-on", Boolean(on));
 		setText(relay.words, on ? "pulled" : "released");
 	}
 

@@ -9,13 +9,13 @@ const STALE_INTERVALS = 3;
 
 const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
 const word = (value) => (typeof value === "string" ? value.slice(0, 80) : null);
-const words = (value) => (Array.isArray(value) ? value.map(word).filter(Boolean) : []);
+const words = (value) => (Array.isArray(value) ? value.slice(0, 8).map(word).filter(Boolean) : []);
 const most = (values) => values.reduce((a, b) => (b === null ? a : a === null ? b : Math.max(a, b)), null);
 
 /** The facts of one telemetry message that the page shows; null when it is none. `now` in ms. */
 export function digest(data, now) {
 	if (data?.type !== "telemetry" || typeof data.node !== "string") return null;
-	const { host = {}, video = {}, call = {}, service = {} } = nonNull(data);
+	const { host, video, call, service } = data;
 	const peers = Array.isArray(data.peers) ? data.peers.filter((p) => p && typeof p === "object") : [];
 	return {
 		node: data.node.slice(0, 80),
@@ -23,25 +23,21 @@ export function digest(data, now) {
 		heardAt: now,
 		late: data.late === true,
 		intervalMs: (number(data.interval_s) ?? 0) * 1000,
-		video: word(video.state),
-		encoder: word(video.encoder) ?? word(video.source),
-		fps: number(video.fps),
-		kbps: number(video.kbps),
-		viewers: number(video.viewers),
-		limitedBy: word(video.limited_by),
-		call: word(call.state),
-		callId: word(call.call),
-		tempC: number(host.soc_temp_c),
-		cpu: number(host.cpu_percent),
-		throttled: words(host.throttled),
+		video: word(video?.state),
+		encoder: word(video?.encoder) ?? word(video?.source),
+		fps: number(video?.fps),
+		kbps: number(video?.kbps),
+		viewers: number(video?.viewers),
+		limitedBy: word(video?.limited_by),
+		call: word(call?.state),
+		callId: word(call?.call),
+		tempC: number(host?.soc_temp_c),
+		cpu: number(host?.cpu_percent),
+		throttled: words(host?.throttled),
 		rttMs: most(peers.map((p) => number(p.rtt_ms))),
 		loss: most(peers.map((p) => number(p.loss_percent))),
-		degraded: words(service.degraded),
+		degraded: words(service?.degraded),
 	};
-}
-
-function nonNull(object) {
-	return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== null && value !== undefined));
 }
 
 /** True when three reports in a row did not come. */

@@ -17,8 +17,8 @@ export class View {
 		this.confirming = null;
 		this.blink = false;
 		this.ringShown = null;
-		for (const [id, action] of [["answer", "answer"], ["decline", "decline"], ["hangup", "hangup"], ["call-door", "call"], ["mute", "mute"]]) {
-			$(id).addEventListener("click", () => act[action]());
+		for (const action of ["answer", "decline", "hangup", "call", "mute"]) {
+			$(action === "call" ? "call-door" : action).addEventListener("click", () => act[action]());
 		}
 		window.addEventListener("keydown", (event) => this.key(event));
 		setInterval(() => this.blinkTitle(), 800);
@@ -84,7 +84,7 @@ export class View {
 
 	ringing(state, name) {
 		const ring = state.rings[0];
-		const showing = name === "ringing" || (name === "in-call" && Boolean(ring));
+		const showing = Boolean(ring) && ["ringing", "in-call"].includes(name);
 		show($("ring-banner"), showing);
 		if (!showing) return;
 		setText($("ring-name"), ring.name);
@@ -117,6 +117,8 @@ export class View {
 	doorButtons(state, node) {
 		const doors = node?.present && state.link.state === "online" ? node.doors : [];
 		const waiting = state.door && state.door.ok === null ? state.door.door : null;
+		if (node?.peer !== this.peer) this.confirming = null;
+		this.peer = node?.peer;
 		const key = JSON.stringify([node?.peer, doors, waiting, this.confirming]);
 		if (key === this.doors) return;
 		const hadFocus = $("doors").contains(document.activeElement);

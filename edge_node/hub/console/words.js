@@ -58,7 +58,7 @@ const MIC = {
 	insecure: ["The door cannot hear you: browsers give the microphone only to https pages. Open this page with https, or on the hub itself as http://127.0.0.1.", "bad"],
 };
 
-const LINK = {
+export const LINK = {
 	denied: "This access code is not valid. Use the link that edge-node printed, or type the code.",
 	ended: "The hub closed this connection for good. Ask its owner, then reload the page.",
 };

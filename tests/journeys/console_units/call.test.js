@@ -270,3 +270,80 @@ test("a second door that rings waits behind the first", () => {
   w.do({ type: "decline" });
   assert.equal(call.nodeOnShow(w.state).id, "gate");
 });
+
+// Strangers on the channel
+
+const MALLORY = "a1b2-mallory";
+
+/** A page on which a stranger is present, too; `as` is what it says it is. */
+function crowd(as = null) {
+  const w = page();
+  w.do({ type: "presence", joined: [{ peer: MALLORY }], left: [] });
+  if (as) w.hear({ type: "node.description", doors: [], ...as }, MALLORY);
+  w.sent.length = 0;
+  return w;
+}
+
+test("who overheard a ring cannot make it theirs", () => {
+  const w = crowd({ id: "other", name: "Front door" });
+  w.hear(RING);
+  w.hear(RING, MALLORY, 100);
+  assert.deepEqual(w.do({ type: "answer" }), [{ to: DOOR, data: { type: "call.answer", call: "c1" } }]);
+  const again = page();
+  again.hear(RING);
+  again.do({ type: "presence", joined: [{ peer: "door-2" }], left: [DOOR] });
+  again.hear(DESCRIPTION, "door-2");
+  again.hear(RING, "door-2");
+  assert.equal(again.do({ type: "answer" })[0].to, "door-2", "the same node under another id goes on");
+});
+
+test("who rings has to say first who it is, and rings under that name", () => {
+  const w = crowd();
+  assert.deepEqual(w.hear(RING, MALLORY, call.DESCRIBE_MS), [{ to: MALLORY, data: { type: "node.describe" } }]);
+  assert.deepEqual(w.hear(RING, MALLORY, 1000), [], "it is not asked for each of its rings");
+  assert.equal(w.mode(), "idle");
+  w.hear({ type: "node.description", id: "shed", name: "Shed" }, MALLORY);
+  w.hear(RING, MALLORY);
+  assert.equal(w.line(), "Shed is ringing.");
+});
+
+test("one node rings once: it does not drive out the others", () => {
+  const w = crowd({ id: "shed", name: "Shed" });
+  for (let i = 0; i < 20; i += 1) w.hear({ ...RING, call: `m${i}` }, MALLORY);
+  w.hear(RING);
+  assert.deepEqual(w.state.rings.map((r) => r.id), ["m19", "c1"]);
+});
+
+test("the id of a device with a token is nobody else's", () => {
+  const w = crowd({ id: "gate", name: "Gate" });
+  w.do({ type: "presence", joined: [{ peer: "gate" }], left: [] });
+  w.hear({ ...DESCRIPTION, id: "gate", name: "Gate" }, "gate");
+  assert.equal(w.state.nodes[MALLORY], undefined, "who only said so before gives way");
+  w.hear({ ...DESCRIPTION, id: "gate", name: "Gate!" }, MALLORY);
+  assert.equal(w.state.nodes[MALLORY], undefined);
+  w.hear({ ...RING, call: "c7" }, "gate");
+  w.do({ type: "answer" });
+  w.hear(activeBy(ME, "c7"), "gate");
+  w.do({ type: "presence", joined: [], left: ["gate"] });
+  w.hear({ ...DESCRIPTION, id: "gate" }, MALLORY);
+  assert.equal(w.state.call.peer, "gate", "nor does it get the call, with the microphone");
+  assert.ok(call.forged(w.state, MALLORY, "gate") && !call.forged(w.state, "gate", "gate") && !call.forged(w.state, DOOR, "front"));
+});
+
+test("refusals of those who are no nodes are not shown", () => {
+  const w = crowd();
+  const before = w.line();
+  w.hear({ type: "error", of: "door.open", reason: "call 555-0100 at once" }, MALLORY);
+  assert.equal(w.line(), before);
+});
+
+test("nodes that come and go are forgotten", () => {
+  const w = page();
+  for (let i = 0; i < 100; i += 1) {
+    w.do({ type: "presence", joined: [{ peer: `p${i}` }], left: [] });
+    w.hear({ type: "node.description", id: `n${i}` }, `p${i}`);
+    w.do({ type: "presence", joined: [], left: [`p${i}`] });
+  }
+  assert.ok(Object.keys(w.state.nodes).length < 20);
+  assert.equal(call.nodeOnShow(w.state).id, "front");
+});

@@ -42,6 +42,8 @@ test("a sample is digested, whatever is missing or null", () => {
   assert.equal(bare.rttMs, null);
   assert.equal(degradedText(bare), "");
   assert.match(degradedText(digest({ ...SAMPLE, video: { state: "private" } }, 5)), /Switched off/);
+  const many = digest({ ...SAMPLE, service: { degraded: Array(500).fill("x") }, host: { throttled: "x" }, call: 7 }, 5);
+  assert.deepEqual([many.degraded.length, many.throttled, many.call], [8, [], null]);
   for (const other of [null, 3, {}, { type: "telemetry" }, { type: "x", node: "n" }]) assert.equal(digest(other, 5), null);
 });
 
