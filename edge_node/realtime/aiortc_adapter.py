@@ -18,6 +18,7 @@ from aiortc import (
 )
 from aiortc.codecs import CODECS
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
+from aiortc.rtcicetransport import parse_stun_turn_uri
 from aiortc.rtcpeerconnection import find_common_codecs
 from aiortc.sdp import SessionDescription
 
@@ -32,6 +33,20 @@ from edge_node.realtime.received import Router
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 2.0
+
+
+def _readable(server: IceServerConfig) -> list[str]:
+    """Its addresses but those that aiortc cannot read, such as [IPv6]: over one of them it makes no connection."""
+    urls, read = [server.urls] if isinstance(server.urls, str) else server.urls, []
+    for scheme, _, place in (url.partition(":") for url in urls):
+        url = f"{scheme.lower()}:{place}"
+        try:
+            parse_stun_turn_uri(url)
+        except ValueError:
+            log.warning("an ICE server is left out: write it as turn:HOST:PORT or stun:HOST:PORT, by name or IPv4")
+        else:
+            read.append(url)
+    return read
 
 
 class PeerLink:
@@ -50,7 +65,7 @@ class PeerLink:
         on_candidate: Callable[[PeerLink, str | None], None],
     ) -> None:
         # Without explicit servers aiortc asks a public STUN server and waits 5 s for it.
-        servers = [RTCIceServer(urls=s.urls, username=s.username, credential=s.credential) for s in ice_servers]
+        servers = [RTCIceServer(urls=_readable(s), username=s.username, credential=s.credential) for s in ice_servers]
         policy = RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL
         self.pc = RTCPeerConnection(
             RTCConfiguration(iceServers=servers, iceTransportPolicy=policy, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)

@@ -83,6 +83,17 @@ async def test_a_server_that_answers_at_once_is_in_the_description(monkeypatch: 
         await one.close()
 
 
+async def test_a_server_whose_address_cannot_be_read_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "FIRST_WAIT_S", 10.0)
+    async with stun_server(answers=True) as (_, address):
+        one = link(Found(), "turn:[2001:db8::1]:3478", "turn:user:s3cret@host", f"STUN:{address}")
+        assert " 203.0.113.7 4242 typ srflx " in await one.offer()
+        await one.close()
+    assert caplog.text.count("an ICE server is left out") == 2 and "s3cret" not in caplog.text
+
+
 async def test_a_slow_server_is_not_waited_for_and_trickled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_WAIT_S", 0.01)
     found = Found()
