@@ -204,6 +204,14 @@ def test_an_empty_table_hides_nothing(file: Path) -> None:
     assert load(file, {}, defaults={"video": {"fps": 5}}, overrides={"video": {}}).video.fps == 30
 
 
+def test_the_voice_agents_key_is_a_credential_too(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "agent_api_key").write_text("sk-1234\n")
+    settings = load(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert settings.agent.arguments == {"api_key": "sk-1234"}
+    shown = {key: (value, origin) for key, value, origin in settings.explain()}
+    assert shown["agent.api_key"] == ("***", "credential agent_api_key")
+
+
 def test_empty_and_absent_credentials_count_as_none(file: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("\n")
     assert load(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)}).channel.api_key == SecretStr(KEY)
@@ -260,7 +268,7 @@ def test_nothing_at_all_names_all_that_is_needed() -> None:
     [
         ({"video": {"sorce": "auto"}}, 'video.sorce is no setting (did you mean "source"?)'),
         ({"fps": 3}, "fps is no setting: fps belongs under [video]"),
-        ({"zzzz": 3}, "zzzz is no setting: known here are audio, call"),
+        ({"zzzz": 3}, "zzzz is no setting: known here are agent, audio, call"),
         ({"video": {"source": "tst"}}, 'video.source is "tst" but has to be one of auto, camera'),
         ({"video": {"source": "rtsp"}}, 'video.url is missing while video.source = "rtsp"'),
         ({"video": {"source": "file"}}, 'video.file is missing while video.source = "file"'),

@@ -15,7 +15,8 @@ MESSAGE_RATE = Rate(per_s=5, burst=20)
 class CallConfig:
     """`message_rate` bounds the messages that one peer gets handled.
 
-    `is_rung`: other nodes' buttons ring here (an indoor station).
+    `is_rung`: other nodes' buttons ring here (an indoor station). `attend_s`: a voice agent talks for so long with whom
+    nobody answers; None: there is none.
     """
 
     node_id: str
@@ -27,6 +28,7 @@ class CallConfig:
     sequential: bool = False
     auto_answer: bool = False
     is_rung: bool = False
+    attend_s: float | None = None
     repeat_s: float = 2.0
     peer_grace_s: float = 3.0
     message_rate: Rate = MESSAGE_RATE

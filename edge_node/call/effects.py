@@ -8,6 +8,9 @@ from typing import Any
 
 from edge_node.call.messages import Reason
 
+AGENT = "\0agent"
+"""Whom AllowAudio names when the node's voice agent talks; no id of a peer has such a character."""
+
 
 class Phase(Enum):
     """Where the node's one call stands."""
@@ -26,7 +29,8 @@ class CallView:
 
     `call`, `peer_id` and `reason` of an IDLE view tell of the call that ended last; `since` is in seconds of the
     machine's clock. `muted`: somebody here wants neither to be seen nor to be heard; `held`: by a switch that stays
-    in its position, so that nothing else undoes it. `theirs`: the call of another node, which rings or talks here.
+    in its position, so that nothing else undoes it. `theirs`: the call of another node, which rings or talks here;
+    `attended`: this node's voice agent talks.
     """
 
     phase: Phase = Phase.IDLE
@@ -37,6 +41,7 @@ class CallView:
     muted: bool = False
     held: bool = False
     theirs: bool = False
+    attended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,4 +68,11 @@ class DoorOutcome:
     reason: str | None = None
 
 
-Event = Action | PeerMessage | PeerJoined | PeerLeft | ChannelUp | ChannelDown | DoorOutcome
+@dataclass(frozen=True, slots=True)
+class AgentDone:
+    """The voice agent's talk in this call is over."""
+
+    call: str
+
+
+Event = Action | PeerMessage | PeerJoined | PeerLeft | ChannelUp | ChannelDown | DoorOutcome | AgentDone

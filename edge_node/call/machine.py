@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import assert_never
 
 from edge_node.call import messages as msg
 from edge_node.call import privacy, rung
+from edge_node.call.book import CallBook
 from edge_node.call.bucket import Buckets
 from edge_node.call.config import CallConfig
 from edge_node.call.doors import Doors
 from edge_node.call.effects import (
-    AllowAudio,
     Audit,
-    Broadcast,
-    CallView,
     DescribeTo,
     Effect,
     LimitNear,
     Phase,
-    SendTo,
     SnapshotTo,
-    StateChanged,
 )
 from edge_node.call.events import (
     Action,
+    AgentDone,
     ChannelDown,
     ChannelUp,
     DoorOutcome,
@@ -36,14 +32,14 @@ from edge_node.call.events import (
 from edge_node.call.hunt import Hunt
 from edge_node.call.messages import Reason, State
 from edge_node.call.ongoing import NEVER, Call
-from edge_node.call.policy import roles_of
+from edge_node.call.policy import is_target, roles_of
 from edge_node.call.signed import Sign, Verify
 
 MAX_PEERS = 256  # what one channel holds
 TOGGLE = {Phase.IDLE: "call", Phase.RINGING: "hangup", Phase.INCOMING: "answer", Phase.ACTIVE: "hangup"}
 
 
-class CallMachine:
+class CallMachine(CallBook):
     """Turns events into effects; `now` is in seconds of any clock that never goes back.
 
     While the channel is down no messages are produced; what it missed is said again at ChannelUp.
@@ -53,16 +49,10 @@ class CallMachine:
         self, config: CallConfig, *, muted: bool = False, verify: Verify | None = None, sign: Sign | None = None
     ) -> None:
         """`verify` judges the signatures of door requests, `sign` makes those of this machine's own."""
-        self._config = config
+        super().__init__(config, muted)
         self._doors = Doors(config.door, verify, sign)
         self._talkers = Buckets(config.message_rate)
         self._peers: dict[str, frozenset[str]] = {}
-        self._up = False
-        self._me: str | None = None
-        self._call: Call | None = None
-        self._unsent_end: msg.Data | None = None
-        self._out: list[Effect] = []
-        self.view = CallView(muted=muted)
         self.peers_ignored = 0
 
     @property
@@ -98,6 +88,9 @@ class CallMachine:
                 self._up = False
             case DoorOutcome():
                 self._emit(self._doors.outcome(event))
+            case AgentDone(call_id):
+                if self._call is not None and self._call.attended and self._call.id == call_id:
+                    self._end(self._call, Reason.HANGUP, now)
             case _:  # pragma: no cover
                 assert_never(event)
         return self.tick(now)
@@ -115,7 +108,7 @@ class CallMachine:
         if call is None:
             return
         if (reason := call.over(now)) is not None:
-            self._end(call, reason, now)
+            self._over(call, reason, now)
             if call.theirs and reason is Reason.LIMIT and call.peer_id is not None:
                 self._send(call.peer_id, msg.hangup(call.id))
         elif now >= call.warn_at:
@@ -166,9 +159,10 @@ class CallMachine:
                 self._end(waiting, Reason.DECLINED, now)
                 if waiting.theirs:
                     self._send(caller, msg.decline(waiting.id))
-            case "hangup", Call(peer_id=str(answerer)) as talk:
+            case "hangup", Call() as talk:
                 self._end(talk, Reason.HANGUP, now)
-                self._send(answerer, msg.hangup(talk.id))
+                if talk.peer_id is not None:
+                    self._send(talk.peer_id, msg.hangup(talk.id))
             case _:
                 why = f"{event.source}: not possible while the call is {phase.value}"
                 self._out.append(Audit(event.action, None, False, why))
@@ -200,6 +194,7 @@ class CallMachine:
         if self._call.theirs:
             self._meet(self._call)
             return
+        self._call.by = me
         self._broadcast(self._call.state())
         if self._call.hunt is not None:
             self._call.next_ring = now
@@ -235,7 +230,7 @@ class CallMachine:
         if call.hunt is not None:
             call.hunt.skip_empty(self._peers, now)
             if call.hunt.is_refused(self._peers):
-                self._end(call, Reason.DECLINED, now)
+                self._over(call, Reason.DECLINED, now)
 
     # Messages
 
@@ -275,13 +270,16 @@ class CallMachine:
             self._send(peer_id, msg.error(message.of, message.reason))
 
     def _start(self, peer_id: str, call_id: str, now: float) -> None:
+        taken_over = self._call is not None and self._call.attended and self._is_target(peer_id)
+        if self._call is not None and taken_over:
+            self._end(self._call, Reason.HANGUP, now)
         if self._call is not None:
             again = self._call.id == call_id and self._call.peer_id == peer_id
             busy = msg.state(call_id, State.ENDED, reason=Reason.BUSY)
             self._send(peer_id, self._call.state() if again else busy)
             return
         call = Call(call_id, Phase.INCOMING, now, now + self._config.ring_s, peer_id=peer_id)
-        if self._config.auto_answer:
+        if self._config.auto_answer or taken_over:
             self._activate(call, peer_id, now)
         else:
             self._begin(call, now)
@@ -290,7 +288,9 @@ class CallMachine:
         call = self._named(peer_id, message)
         if call is None:
             return
-        if call.hunt is None:
+        if call.attended and self._is_target(peer_id):
+            self._activate(call, peer_id, now)
+        elif call.hunt is None:
             self._tell_or_refuse(call, peer_id, message)
         elif call.hunt.includes(peer_id, self._peers[peer_id]):
             self._activate(call, peer_id, now)
@@ -306,7 +306,7 @@ class CallMachine:
         elif call.hunt.includes(peer_id, self._peers[peer_id]):
             stage = call.hunt.stage
             if not call.hunt.decline(peer_id, self._peers, now):
-                self._end(call, Reason.DECLINED, now)
+                self._over(call, Reason.DECLINED, now)
             elif call.hunt.stage != stage:
                 call.next_ring = now
 
@@ -331,7 +331,13 @@ class CallMachine:
         elif peer_id == call.peer_id:
             self._send(peer_id, call.state())
         else:
-            self._send(peer_id, msg.state(call.id, State.ACTIVE, by=call.peer_id, reason=Reason.BUSY))
+            by = call.by if call.attended else call.peer_id
+            self._send(peer_id, msg.state(call.id, State.ACTIVE, by=by, reason=Reason.BUSY, agent=call.attended))
+
+    def _is_target(self, peer_id: str) -> bool:
+        """Whether the button would ring this peer, too."""
+        targets = self._config.targets
+        return not targets or any(is_target(target, peer_id, self._peers[peer_id]) for target in targets)
 
     def _refuse(self, peer_id: str, message: msg.Request, reason: str) -> None:
         self._send(peer_id, msg.error(msg.TYPES[type(message)], reason))
@@ -366,50 +372,3 @@ class CallMachine:
         self._send(call.peer_id, msg.describe())
         if call.asked:
             self._send(call.peer_id, msg.answer(call.id))
-
-    # Changes of the call
-
-    def _begin(self, call: Call, now: float) -> None:
-        self._call = call
-        self._show(call, call.phase, None, now)
-        self._tell(call, call.state())
-
-    def _activate(self, call: Call, peer_id: str, now: float) -> None:
-        self._call = call.answered(peer_id, now, self._config.max_talk_s, self._config.warn_s)
-        self._show(self._call, Phase.ACTIVE, Reason.ANSWERED, now)
-        self._out.append(AllowAudio(frozenset({peer_id})))
-        self._tell(call, self._call.state())
-
-    def _end(self, call: Call, reason: Reason, now: float) -> None:
-        self._call = None
-        self._show(call, Phase.IDLE, reason, now)
-        if call.phase is Phase.ACTIVE:
-            self._out.append(AllowAudio(frozenset()))
-        if self._up:
-            self._tell(call, call.ended(reason))
-        elif not call.theirs:
-            self._unsent_end = call.ended(reason)
-
-    def _show(self, call: Call, phase: Phase, reason: Reason | None, now: float) -> None:
-        was = self.view
-        self._change(CallView(phase, call.id, call.peer_id, reason, now, was.muted, was.held, call.theirs))
-
-    def _change(self, view: CallView) -> None:
-        self.view = view
-        self._out.append(StateChanged(view))
-
-    def _emit(self, effects: Sequence[Effect]) -> None:
-        self._out += [effect for effect in effects if self._up or not isinstance(effect, SendTo)]
-
-    def _tell(self, call: Call, data: msg.Data) -> None:
-        """Tells the channel of a call of this node's own."""
-        if not call.theirs:
-            self._broadcast(data)
-
-    def _broadcast(self, data: msg.Data) -> None:
-        if self._up:
-            self._out.append(Broadcast(data))
-
-    def _send(self, peer_id: str, data: msg.Data) -> None:
-        if self._up:
-            self._out.append(SendTo(peer_id, data))

@@ -314,9 +314,10 @@ def door_open(request: DoorOpen) -> Data:
     )  # fmt: skip
 
 
-def state(call: str, state: State, *, by: str | None = None, reason: Reason | None = None) -> Data:
-    """`by` is the id of the person in the call."""
-    return _object("call.state", call=call, state=state.value, by=by, reason=reason.value if reason else None)
+def state(call: str, state: State, *, by: str | None = None, reason: Reason | None = None, agent: bool = False) -> Data:
+    """`by` is the id of the person in the call, or the node's own with `agent`: its voice agent talks."""
+    told = reason.value if reason else None
+    return _object("call.state", call=call, state=state.value, by=by, reason=told, agent=agent or None)
 
 
 def door_result(nonce: str, ok: bool, reason: str | None = None) -> Data:
@@ -326,6 +327,11 @@ def door_result(nonce: str, ok: bool, reason: str | None = None) -> Data:
 def snapshot(jpeg: str, width_px: int, height_px: int, at: float, nonce: str | None = None) -> Data:
     """`jpeg` in base64; `at` is when the picture was taken, in unix seconds."""
     return _object("snapshot", nonce=nonce, at=round(at, 3), width_px=width_px, height_px=height_px, jpeg=jpeg)
+
+
+def agent_message(call: str, node: str, text: str, at: float) -> Data:
+    """What a visitor told the node's voice agent; `at` in unix seconds."""
+    return _object("agent.message", call=call, node=node, text=text, at=round(at, 3))
 
 
 def error(of: str, reason: str) -> Data:

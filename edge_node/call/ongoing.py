@@ -17,7 +17,7 @@ class Call:
     """Times in seconds of the machine's clock, `at` in unix seconds, as its rings say; a `hunt` while it rings.
 
     `theirs`: the call of another node, which rings this one and keeps what becomes of it. `asked`: it was told that
-    somebody here answers; it has to confirm that.
+    somebody here answers; it has to confirm that. `attended`: a voice agent of this node's talks, which is `by` itself.
     """
 
     id: str
@@ -31,6 +31,8 @@ class Call:
     warn_at: float = NEVER
     theirs: bool = False
     asked: bool = False
+    attended: bool = False
+    by: str | None = None
 
     def is_of(self, peer_id: str, call_id: str) -> bool:
         """Whether it is this call of another node's."""
@@ -50,8 +52,11 @@ class Call:
             return Reason.LIMIT if self.phase is Phase.ACTIVE else Reason.TIMEOUT
         return None
 
-    def answered(self, peer_id: str, now: float, talk_s: float, warn_s: float) -> Call:
-        """The same call as a talk of talk_s with this peer, who is warned warn_s before its end (0: never)."""
+    def answered(self, peer_id: str | None, now: float, talk_s: float, warn_s: float) -> Call:
+        """The same call as a talk of talk_s with this peer, who is warned warn_s before its end (0: never).
+
+        None: with a voice agent.
+        """
         return replace(
             self,
             phase=Phase.ACTIVE,
@@ -60,12 +65,14 @@ class Call:
             warn_at=now + talk_s - warn_s if 0 < warn_s < talk_s else NEVER,
             hunt=None,
             next_ring=NEVER,
+            attended=peer_id is None,
         )
 
     def state(self) -> msg.Data:
         """What the channel is told of it now."""
         if self.phase is Phase.ACTIVE:
-            return msg.state(self.id, State.ACTIVE, by=self.peer_id, reason=Reason.ANSWERED)
+            by = self.by if self.attended else self.peer_id
+            return msg.state(self.id, State.ACTIVE, by=by, reason=Reason.ANSWERED, agent=self.attended)
         return msg.state(self.id, State.RINGING, by=self.peer_id)
 
     def ended(self, reason: Reason) -> msg.Data:

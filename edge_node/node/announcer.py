@@ -11,7 +11,7 @@ from edge_node.call.messages import Reason
 if TYPE_CHECKING:
     from edge_node.ports import Pcm
 
-MOMENTS = ("press", "ringing", "incoming", "answered", "unanswered", "ended", "warning")
+MOMENTS = ("press", "ringing", "incoming", "answered", "attended", "unanswered", "ended", "warning")
 """When something may be heard; the keys of `[audio.prompts]`."""
 
 
@@ -42,11 +42,13 @@ class Announcer:
         self._remote = remote
         self._sound = sound
         self._phase = Phase.IDLE
+        self._attended = False
 
     def call_changed(self, view: CallView) -> None:
-        """The call as it is now; only a new phase is heard."""
+        """The call as it is now; only a new phase, and who talks, is heard."""
         before, self._phase = self._phase, view.phase
-        if before is view.phase:
+        attended, self._attended = self._attended, view.attended
+        if before is view.phase and attended is view.attended:
             return
         self._player.quiet()
         self._remote.quiet()
@@ -57,7 +59,7 @@ class Announcer:
             case Phase.INCOMING:
                 self._player.repeat(self._sound("incoming"))
             case Phase.ACTIVE:
-                self._player.say(self._sound("answered"))
+                self._player.say(self._sound("attended" if view.attended else "answered"))
             case Phase.IDLE if before is Phase.ACTIVE:
                 self._player.say(self._sound("ended"))
             case _:

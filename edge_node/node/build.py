@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_node.aio.clock import SystemClock
 from edge_node.call.machine import CallMachine
+from edge_node.dsp.pcm import Pcm
 from edge_node.encode_plan.daylight import DaylightRule, Light
 from edge_node.encode_plan.plan import Plan, Refusal, Source
 from edge_node.host.enrolment import DeviceTokens
@@ -55,6 +56,9 @@ from edge_node.realtime.streams import MediaStream
 from edge_node.settings import Settings
 from edge_node.settings.checks import WIFI
 
+if TYPE_CHECKING:
+    from edge_node.node.reception import Reception
+
 log = logging.getLogger(__name__)
 
 MAX_CODE_BYTES = 400_000
@@ -72,11 +76,15 @@ def build_node(settings: Settings, start: Start = NORMAL) -> Node:
 
 
 def check(settings: Settings) -> None:
-    """What only the devices' and the call's own rules know of the settings; opens nothing. Raises SettingsError."""
+    """What only devices, call and agent know of the settings; opens nothing. Raises SettingsError."""
     rule_engine(settings)
     wiring(settings)
     night_output(settings)
     video_planner(settings).plan(Source.RAW)
+    if settings.agent.enabled:
+        from edge_node.node.reception import transport
+
+        transport(settings)
 
 
 def credentials(settings: Settings, state_dir: Path | None, clock: Clock) -> Mapping[str, Any]:
@@ -117,6 +125,7 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
     privacy.observe(looks.shut)
     how = {**credentials(settings, devices.state_dir, clock), "connect": devices.connect}
     publishing = _publishing(settings, devices, video, sound, intercom, how, lambda: node.changed())
+    reception = _reception(settings, clock, outputs, sound, intercom)
     wifi = _wifi(settings, devices, clock, publishing, looks, intercom)
     node = Node(
         Pieces(
@@ -131,8 +140,8 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
             ),
             probe=devices.probe,
             devices=[
-                *_device_parts(devices, intercom, outputs, looks, sound, privacy),
-                *_own_parts(privacy, tamper, looks, wifi, sound),
+                *_device_parts(devices, intercom, outputs, looks, sound, privacy, reception),
+                *_own_parts(privacy, tamper, looks, wifi, sound, reception),
                 *_plan_parts(planner, video, devices, clock),
             ],
             make_telemetry_client=lambda: SignallingClient(**how),
@@ -259,6 +268,18 @@ def _publishing(
     )
 
 
+def _reception(
+    settings: Settings, clock: Clock, outputs: NodeOutputs, sound: _Sound, intercom: Intercom
+) -> Reception | None:
+    if not settings.agent.enabled:
+        return None
+    from edge_node.node.reception import reception  # memory for those who have one
+
+    found = reception(settings, clock, sound.playback, intercom)
+    outputs.on_call(found.call_changed)
+    return found
+
+
 def _wifi(
     settings: Settings, devices: Devices, clock: Clock, publishing: Publishing, looks: Looks, intercom: Intercom
 ) -> WifiSetup | None:
@@ -334,20 +355,36 @@ def _vp8_plan(planner: Planner, running: Plan) -> Plan | None:
 
 
 def _device_parts(
-    devices: Devices, intercom: Intercom, outputs: NodeOutputs, looks: Looks, sound: _Sound, privacy: Privacy
+    devices: Devices,
+    intercom: Intercom,
+    outputs: NodeOutputs,
+    looks: Looks,
+    sound: _Sound,
+    privacy: Privacy,
+    reception: Reception | None,
 ) -> list[Part]:
+    def hear(pcm: Pcm) -> None:
+        sound.audio.block(pcm)
+        if reception is not None:
+            reception.hear(pcm)
+
     parts = [panel_part(devices.panel, intercom.press, outputs.panel_ready, outputs.panel_gone)]
     if devices.speaker is not None:
         parts.append(speaker_part(devices.speaker, sound.playback.pull))
     if devices.microphone is not None:
-        parts += [background_part("sound", sound.audio.run), microphone_part(devices.microphone, sound.audio.block)]
+        parts += [background_part("sound", sound.audio.run), microphone_part(devices.microphone, hear)]
     if devices.camera is not None:
         parts.append(video_part(devices.camera, looks.sink))
     return [shut_while_private(part, privacy) if part.name in CAPTURES else part for part in parts]
 
 
 def _own_parts(
-    privacy: Privacy, tamper: Tamper | None, looks: Looks, wifi: WifiSetup | None, sound: _Sound
+    privacy: Privacy,
+    tamper: Tamper | None,
+    looks: Looks,
+    wifi: WifiSetup | None,
+    sound: _Sound,
+    reception: Reception | None,
 ) -> list[Part]:
     """Those that hold no device."""
     parts = [Part("privacy", privacy.run)]
@@ -359,4 +396,6 @@ def _own_parts(
         parts.append(Part("wifi code", wifi.run))
     if sound.prompts.slow:
         parts.append(background_part("prompts", sound.prompts.run))
+    if reception is not None:
+        parts.append(reception.part)
     return parts

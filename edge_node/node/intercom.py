@@ -29,6 +29,7 @@ from edge_node.call.effects import (
 )
 from edge_node.call.events import (
     Action,
+    AgentDone,
     ChannelDown,
     ChannelUp,
     DoorOutcome,
@@ -136,6 +137,10 @@ class Intercom:
     def on_press(self, observer: Callable[[str], None]) -> None:
         """`observer(button name)` for every press that arrives."""
         self._on_press.append(observer)
+
+    def agent_done(self, call: str) -> None:
+        """The voice agent's talk is over."""
+        self._mailbox.post(AgentDone(call))
 
     def channel_up(self, channel: Channel) -> None:
         self._channel = channel

@@ -30,6 +30,7 @@ def call_config(settings: Settings, challenge: str = "") -> CallConfig:
         sequential=call.hunt == "sequential",
         auto_answer=call.auto_answer,
         is_rung=settings.node.role == "indoor",
+        attend_s=settings.agent.max_talk_s if settings.agent.enabled else None,
         door=DoorPolicy(doors=doors(settings), allow=settings.door.allow, signing=signing(settings, challenge)),
     )
 

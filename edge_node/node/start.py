@@ -36,5 +36,6 @@ def harmless(settings: Settings) -> Settings:
             "gpio": settings.gpio.model_copy(update={"driver": "none"}),
             "clip": settings.clip.model_copy(update={"enabled": False}),
             "daylight": settings.daylight.model_copy(update={"enabled": False}),
+            "agent": settings.agent.model_copy(update={"enabled": False}),
         }
     )

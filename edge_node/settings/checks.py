@@ -142,6 +142,17 @@ def http_url(value: str) -> str:
     return value
 
 
+def agent_url(value: str) -> str:
+    """The address of a speech service: wss://, or ws:// to this machine."""
+    parts = _split(value)
+    host = None if parts is None else parts.hostname
+    if parts is None or host is None or not (parts.scheme == "wss" or (parts.scheme == "ws" and is_loopback(host))):
+        raise ValueError('is no address of a speech service: write "wss://host/path", ws:// only to this machine')
+    if "@" in parts.netloc:
+        raise ValueError("holds a login: write the key as agent.api_key")
+    return value
+
+
 def rtsp_url(value: str) -> str:
     """An RTSP address (RFC 7826), as the camera's client takes it."""
     try:

@@ -18,7 +18,11 @@ from edge_node.settings.problems import inner_model, known_keys
 from edge_node.settings.schema import CREDENTIAL_KEYS, Settings
 
 PREFIX = "EDGE_NODE_"
-SYSTEMD_CREDENTIALS = ("api_key", "token")
+SYSTEMD_CREDENTIALS = {
+    "api_key": ("channel", "api_key"),
+    "token": ("channel", "token"),
+    "agent_api_key": ("agent", "api_key"),
+}
 MAX_CREDENTIAL_BYTES = 64 * 1024
 
 
@@ -102,12 +106,12 @@ def _put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 
 def credentials_layer(env: Mapping[str, str]) -> Layer:
-    """`api_key` and `token` under $CREDENTIALS_DIRECTORY (systemd.exec(5), LoadCredential=)."""
+    """Those of SYSTEMD_CREDENTIALS under $CREDENTIALS_DIRECTORY (systemd.exec(5), LoadCredential=)."""
     directory = env.get("CREDENTIALS_DIRECTORY")
-    channel: dict[str, str] = {}
+    values: dict[str, dict[str, str]] = {}
     names: dict[str, str] = {}
-    for key in SYSTEMD_CREDENTIALS if directory else ():
-        path = Path(directory or "") / key
+    for name, (table, key) in SYSTEMD_CREDENTIALS.items() if directory else ():
+        path = Path(directory or "") / name
         try:
             with path.open("rb") as file:
                 text = file.read(MAX_CREDENTIAL_BYTES).decode().strip()
@@ -116,9 +120,9 @@ def credentials_layer(env: Mapping[str, str]) -> Layer:
         except (OSError, UnicodeDecodeError):
             raise SettingsError(f"the credential {path} cannot be read: check LoadCredential= in the unit") from None
         if text:
-            channel[key] = text
-            names[f"channel.{key}"] = f"credential {key}"
-    return Layer("credentials", {"channel": channel} if channel else {}, names)
+            values.setdefault(table, {})[key] = text
+            names[f"{table}.{key}"] = f"credential {name}"
+    return Layer("credentials", values, names)
 
 
 def merge(layers: Sequence[Layer]) -> tuple[dict[str, Any], dict[str, str]]:

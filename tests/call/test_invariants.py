@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from edge_node.call.effects import AllowAudio, Broadcast, Effect, Phase, ReleaseDoor, SendTo, StateChanged
-from edge_node.call.events import ChannelDown, ChannelUp, DoorOutcome, PeerJoined
+from edge_node.call.effects import AGENT, AllowAudio, Broadcast, Effect, Phase, ReleaseDoor, SendTo, StateChanged
+from edge_node.call.events import AgentDone, ChannelDown, ChannelUp, DoorOutcome, PeerJoined
 from tests.support.call_driver import AT, Driver
 
 PEERS = st.sampled_from(["resident-anna", "bob", "carl", "3f2b8c1e-9d47-4a55-8b0e-1c2d3e4f5a6b"])
@@ -32,9 +32,18 @@ class AnySequence(RuleBasedStateMachine):
         grace_s=st.sampled_from([0.0, 3.0]),
         up=st.booleans(),
         rung=st.booleans(),
+        attend_s=st.sampled_from([None, 20.0]),
     )
     def start(
-        self, wanted: list[str], here: set[str], sequential: bool, auto: bool, grace_s: float, up: bool, rung: bool
+        self,
+        wanted: list[str],
+        here: set[str],
+        sequential: bool,
+        auto: bool,
+        grace_s: float,
+        up: bool,
+        rung: bool,
+        attend_s: float | None,
     ) -> None:
         self.up = up
         self.heard: frozenset[str] = frozenset()
@@ -49,6 +58,7 @@ class AnySequence(RuleBasedStateMachine):
             sequential=sequential,
             auto_answer=auto,
             is_rung=rung,
+            attend_s=attend_s,
             peer_grace_s=grace_s,
             max_talk_s=50.0,
         )
@@ -72,6 +82,10 @@ class AnySequence(RuleBasedStateMachine):
     @rule(peer=PEERS, by=st.one_of(PEERS, st.just("front-door")), name=st.sampled_from(["ringing", "active", "ended"]))
     def another_node_tells(self, peer: str, by: str, name: str) -> None:
         self.check(self.d.hears(peer, "call.state", call=self.d.machine.view.call or "c1", state=name, by=by))
+
+    @rule(call=CALLS)
+    def the_agent_is_done(self, call: str) -> None:
+        self.check(self.d.do(AgentDone(call)))
 
     @rule(peer=PEERS)
     def another_node_refuses(self, peer: str) -> None:
@@ -148,7 +162,8 @@ class AnySequence(RuleBasedStateMachine):
     @invariant()
     def only_the_one_in_the_call_is_heard(self) -> None:
         view = self.d.machine.view
-        assert self.heard == ({view.peer_id} if view.phase is Phase.ACTIVE else set())
+        who = AGENT if view.attended else view.peer_id
+        assert self.heard == ({who} if view.phase is Phase.ACTIVE else set())
 
     @invariant()
     def time_always_ends_a_call(self) -> None:

@@ -206,6 +206,11 @@ def test_description() -> None:
     }
 
 
+def test_what_a_visitor_told_the_voice_agent() -> None:
+    told = msg.agent_message("c", "door", "The post.", 1.23456)
+    assert told == {"type": "agent.message", "call": "c", "node": "door", "text": "The post.", "at": 1.235}
+
+
 def test_a_picture() -> None:
     told = msg.snapshot("/9j/", 640, 360, 1.23456, "n")
     fields = {"nonce": "n", "at": 1.235, "width_px": 640, "height_px": 360, "jpeg": "/9j/"}

@@ -48,6 +48,19 @@ def test_a_ring_is_heard_until_somebody_answers() -> None:
     assert remote.taken() == "-"
 
 
+def test_the_voice_agent_listens() -> None:
+    speaker = Loudspeaker()
+    announcer = Announcer(speaker, Loudspeaker(), SOUNDS.__getitem__)
+    announcer.call_changed(CallView(Phase.RINGING, "c"))
+    speaker.taken()
+    announcer.call_changed(CallView(Phase.ACTIVE, "c", attended=True))
+    assert speaker.taken() == "- attended"
+    announcer.call_changed(CallView(Phase.ACTIVE, "c", attended=True, muted=True))
+    assert speaker.taken() == ""
+    announcer.call_changed(CallView(Phase.ACTIVE, "c", "anna"))
+    assert speaker.taken() == "- answered", "a person takes over"
+
+
 def test_nobody_answers() -> None:
     speaker = Loudspeaker()
     announcer = Announcer(speaker, Loudspeaker(), SOUNDS.__getitem__)
