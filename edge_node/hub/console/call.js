@@ -39,7 +39,7 @@ export function mode(state) {
 	return state.link.state === "online" ? "idle" : "connecting";
 }
 
-/** The node on show: the one in the call, else the one that rings, else `chosen`, else the first (doors before others). */
+/** On show: the node in the call, else one that rings, else `chosen`, else the first (doors before others). */
 export function nodeOnShow(state, chosen = null) {
 	const wanted = state.call?.peer ?? state.rings[0]?.peer ?? null;
 	if (wanted && state.nodes[wanted]) return state.nodes[wanted];
@@ -47,9 +47,10 @@ export function nodeOnShow(state, chosen = null) {
 	return Object.values(state.nodes).sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1))[0] ?? null;
 }
 
-/** What to call a peer: the name of its token, or a plain word. */
-export function nameOf(state, peer) {
+/** What to call a peer: its name, or a plain word; a node that answers itself has an agent. */
+export function nameOf(state, peer, node) {
 	if (peer && peer === state.me) return "You";
+	if (node && peer === node) return "The voice agent";
 	return state.nodes[peer]?.name ?? state.people[peer] ?? "Somebody";
 }
 
@@ -104,6 +105,7 @@ const HEARD = {
 	"call.state": callState,
 	"call.hangup": remoteHangup,
 	"door.result": doorResult,
+	"agent.message": message,
 	error: refused,
 };
 
@@ -112,7 +114,7 @@ function heard(state, { from, data }, now) {
 	return HEARD[data.type](state, from, data, now);
 }
 
-/** Somebody else has this id by a token, as devices that a hub enrolled have: `from` only says so. */
+/** Somebody else has this id by a token, as enrolled devices have: `from` only says so. */
 export function forged({ people, nodes }, from, id) {
 	return id !== from && (id in people || id in nodes);
 }
@@ -187,8 +189,15 @@ function active(state, from, id, by, now) {
 	}
 	const rang = state.rings.some((r) => r.id === id && r.peer === from);
 	if (!mine && !rang) return { state };
-	const next = settle(mine ? { ...state, call: null } : state, id, "answered", by);
-	return { state: note(next, "elsewhere", { who: nameOf(state, by) }, now) };
+	const next = settle(mine ? { ...state, call: null } : state, id, by === from ? "missed" : "answered", by);
+	return { state: note(next, "elsewhere", { who: nameOf(state, by, from) }, now) };
+}
+
+/** What a visitor told the node's voice agent: shown with the ring it belongs to. */
+function message(state, from, data) {
+	const { lastRing } = state;
+	const said = clean(data.text);
+	return { state: said && lastRing?.id === data.call && from in state.nodes ? { ...state, lastRing: { ...lastRing, said } } : state };
 }
 
 function ended(state, from, id, reason, now) {
@@ -280,7 +289,7 @@ function unsent(state, { data }, now) {
 	return { state: note(next, "unsent", {}, now) };
 }
 
-/** A telemetry sample: twice another call than ours means that its end was missed while the connection was away. */
+/** A telemetry sample: twice another call than ours means that its end was missed. */
 function sample(state, { node, call: id }, now) {
 	const { call } = state;
 	if (call?.phase !== "active" || call.node !== node) return { state };

@@ -1,4 +1,4 @@
-// Joins the pieces: events go into the reducer, its messages go out, the page is drawn, sound and microphone follow.
+// Events go into the reducer, its messages go out, the page is drawn, sound and microphone follow.
 
 import { clean, forged, initial, mode, nodeOnShow, reduce } from "./call.js";
 import { $, EventTail, setText, show } from "./dom.js";

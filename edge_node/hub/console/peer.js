@@ -1,4 +1,4 @@
-// One WebRTC connection to a node: perfect negotiation over `send`, the microphone on demand, rebuilt when it breaks.
+// One WebRTC connection to a node: perfect negotiation, microphone on demand, rebuilt when it breaks.
 // Payloads and roles as in the wire protocol: polite is the smaller peer id.
 
 const OFFER_AFTER_MS = 1500; // a node offers by itself; one that does not by then is asked
@@ -153,7 +153,7 @@ export class PeerLink {
 		this.ignoreOffer = !print || (!this.polite && collision);
 		if (this.ignoreOffer) return;
 		clearTimeout(this.offerTimer);
-		// Another DTLS fingerprint: the node began a new session, which an existing connection cannot join.
+		// Another DTLS fingerprint: a new session, which an existing connection cannot join.
 		if (this.last && this.last !== print) this.replace();
 		try {
 			await this.pc.setRemoteDescription(description);
@@ -220,7 +220,7 @@ export class PeerLink {
 		if (this.pc.remoteDescription) await this.applyMic();
 	}
 
-	/** Puts the wanted microphone on the audio line; a changed direction makes the browser ask for a new offer. */
+	/** Puts the wanted microphone on the audio line; a changed direction asks for a new offer. */
 	async applyMic() {
 		const { pc, micTrack } = this;
 		const line = pc.getTransceivers().find((t) => t.receiver.track.kind === "audio" && t.direction !== "stopped");
@@ -245,7 +245,7 @@ export class PeerLink {
 
 	// Statistics
 
-	/** {connected, fps, kbps, lossPercent, rttMs, frames, level, sent}: rates since the last call; null when unknown. */
+	/** {connected, fps, kbps, lossPercent, rttMs, frames, level, sent}: since the last call; null: unknown. */
 	async stats() {
 		const { pc } = this;
 		const report = await pc.getStats();

@@ -1,5 +1,5 @@
-// The console's side of the hub: a session from the access code, then the wire protocol over one WebSocket that comes
-// back by itself. Tokens live in this module's memory only.
+// A session from the access code, then the wire protocol over one WebSocket that comes back by itself. Tokens live
+// in this module's memory only.
 
 const BACKOFF_MS = { first: 500, most: 10000 };
 const OPEN_MS = 10000; // the hub says welcome within this
@@ -192,7 +192,7 @@ export class Signalling {
 		const patience = setTimeout(() => welcomed || socket.close(), OPEN_MS);
 	}
 
-	/** Once subscribed, the socket becomes the connection; on a renewal the older one has served until then. */
+	/** Once subscribed, the socket becomes the connection; until then the older one serves. */
 	async welcome(socket, frame, session, over) {
 		try {
 			await socket.request({ type: "subscribe", channel: session.channel });
@@ -214,7 +214,7 @@ export class Signalling {
 		}
 	}
 
-	/** Before the token ends: a second socket with a new token takes over, so that nobody sees this page leave. */
+	/** Before the token ends a second socket takes over, so that nobody sees this page leave. */
 	renewLater(session, over) {
 		const left = session.endsAt - performance.now();
 		clearTimeout(this.renewTimer);

@@ -1,4 +1,4 @@
-// The virtual panel of `simulate`: the button, the lights and the relay of a node that is only software.
+// The virtual panel of `simulate`: button, lights, relay of a node that is only software.
 
 import { make, setAttr, setLevel, setText } from "./dom.js";
 import { meterLevel } from "./sound.js";
@@ -27,7 +27,7 @@ export async function* jsonLines(body) {
 	}
 }
 
-/** One line for the event tail, in the words of contract.md; null for what is told otherwise. */
+/** A line for the event tail; null for what is told otherwise. */
 export function simLine(event) {
 	const detail = Object.entries(event)
 		.filter(([key, value]) => !["event", "at", "on"].includes(key) && ["string", "number", "boolean"].includes(typeof value))
@@ -54,7 +54,7 @@ export class SimPanel {
 				if (!answer.ok) throw new Error(`sim ${answer.status}`);
 				for await (const event of jsonLines(answer.body)) this.take(event);
 			} catch {
-				// the simulator's hub restarts at the press of a button: the panel waits for it
+				// the simulator's hub restarts at the press of a button
 			}
 			setAttr(this.root, "data-link", "lost");
 			await new Promise((done) => setTimeout(done, RETRY_MS));

@@ -1,4 +1,4 @@
-// What this page sounds like and hears of its user: the ring, and the microphone with its level.
+// The ring; the microphone with its level.
 
 const RING_EVERY_S = 2;
 const NOTES = [[0, 659.3], [0.28, 523.3], [0.56, 587.3], [0.84, 392]]; // seconds after the start, Hz
@@ -80,7 +80,7 @@ export class Microphone {
 		this.track = null;
 	}
 
-	/** Resolves with the track, or null when there is none to be had. */
+	/** Resolves with the track, or null without one. */
 	async open() {
 		this.wanted = true;
 		if (!navigator.mediaDevices?.getUserMedia) return this.fail(window.isSecureContext ? "missing" : "insecure");

@@ -1,4 +1,4 @@
-// What the nodes say about themselves: samples kept for an hour, shown as cards with small charts.
+// What the nodes say about themselves: an hour of samples, as cards with small charts.
 
 import { make, makeSvg, setAttr, setText, show } from "./dom.js";
 import { ago } from "./words.js";
@@ -12,7 +12,7 @@ const word = (value) => (typeof value === "string" ? value.slice(0, 80) : null);
 const words = (value) => (Array.isArray(value) ? value.slice(0, 8).map(word).filter(Boolean) : []);
 const most = (values) => values.reduce((a, b) => (b === null ? a : a === null ? b : Math.max(a, b)), null);
 
-/** The facts of one telemetry message that the page shows; null when it is none. `now` in ms. */
+/** What the page shows of a telemetry message; null when it is none. `now` in ms. */
 export function digest(data, now) {
 	if (data?.type !== "telemetry" || typeof data.node !== "string") return null;
 	const { host, video, call, service } = data;
@@ -40,7 +40,7 @@ export function digest(data, now) {
 	};
 }
 
-/** True when three reports in a row did not come. */
+/** Three reports in a row did not come. */
 export function isStale(samples, now) {
 	const last = samples.findLast((s) => !s.late);
 	return !last || now - last.heardAt > STALE_INTERVALS * (last.intervalMs || 10000) + 1000;
@@ -166,7 +166,7 @@ class Chart {
 	}
 }
 
-/** Points in a box of 100 x 30 from [time ms, value or null] pairs; the box spans what is known, at most an hour. */
+/** Points in a box of 100 x 30 from [time ms, value or null] pairs of at most an hour. */
 export function chartPoints(pairs) {
 	const known = pairs.filter(([, value]) => value !== null);
 	if (known.length < 2) return [];

@@ -24,7 +24,7 @@ export class View {
 		setInterval(() => this.blinkTitle(), 800);
 	}
 
-	/** Enter answers, Escape declines or hangs up; keys that mean something to what has the focus are left alone. */
+	/** Enter answers, Escape declines or hangs up; keys that the focused element wants are left alone. */
 	key(event) {
 		if (event.repeat || event.altKey || event.ctrlKey || event.metaKey || document.querySelector("dialog[open]")) return;
 		const state = document.documentElement.dataset.state;
@@ -107,7 +107,7 @@ export class View {
 		this.doorButtons(state, node);
 		const rang = name === "ringing" && this.ringShown !== state.rings[0].id;
 		this.ringShown = name === "ringing" ? state.rings[0].id : null;
-		// The focus follows the control that took the place of the one that had it, and a ring takes an idle focus.
+		// The focus follows the control that replaces its own; a ring takes an idle focus.
 		if ((focused !== document.body && focused?.closest(".controls") && focused.closest("[hidden]")) || (rang && document.activeElement === document.body)) {
 			const next = { ringing: $("answer"), "in-call": $("hangup") }[name] ?? call;
 			(next.disabled ? $("controls") : next).focus({ preventScroll: true });
@@ -152,7 +152,7 @@ export class View {
 		show($("lastring"), Boolean(ring));
 		if (!ring) return;
 		setText($("lastring-time"), new Date(ring.at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
-		setText($("lastring-words"), `${ring.name}, ${outcome(ring)}`);
+		setText($("lastring-words"), `${ring.name}, ${outcome(ring)}${ring.said ? `: “${ring.said}”` : ""}`);
 	}
 
 	/** Keeps the picture of this moment as that of the last ring; false while there is none. */
@@ -172,7 +172,7 @@ export class View {
 	}
 }
 
-/** People have a name or a token of the hub's console; other programs on the channel are not listed. */
+/** People have a name or a token of the hub's console. */
 function isPerson(peer, state) {
 	return state.people[peer] !== null || peer.startsWith("resident-");
 }

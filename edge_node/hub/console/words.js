@@ -78,7 +78,7 @@ export function clock(ms) {
 	return `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}`;
 }
 
-/** The one line under the picture: {text, tone: good | info | bad}. `degraded`: what the node itself reports, in words. */
+/** The line under the picture: {text, tone: good | info | bad}. `degraded`: what the node itself reports. */
 export function statusLine(state, node, now, degraded = "") {
 	const { link, notice, call, mic, picture } = state;
 	if (LINK[link.state]) return { text: LINK[link.state], tone: "bad" };
@@ -98,7 +98,7 @@ export function statusLine(state, node, now, degraded = "") {
 	if (!node.present) return { text: `${node.name} lost its network ${ago(now - node.since)}. Trying again.`, tone: "bad" };
 	if (degraded) return { text: degraded, tone: "bad" };
 	if (picture.state === "stalled") return { text: `The picture stopped ${ago(now - picture.since)}. It comes back by itself.`, tone: "bad" };
-	if (node.talk && !call) return { text: `${nameOf(state, node.talk.by)} ${node.talk.state === "active" ? "is talking to" : "is calling"} the door.`, tone: "info" };
+	if (node.talk && !call) return { text: `${nameOf(state, node.talk.by, node.peer)} ${node.talk.state === "active" ? "is talking to" : "is calling"} the door.`, tone: "info" };
 	if (picture.state === "none") return { text: "Waiting for the picture…", tone: "info" };
 	if (call) return { text: state.muted ? "You are muted. The door cannot hear you." : "You are connected. Speak normally.", tone: state.muted ? "info" : "good" };
 	return { text: "All quiet. You see the door live.", tone: "good" };
@@ -126,7 +126,7 @@ export function health(stats) {
 	return { level, text: `${["", "Poor", "Fair", "Good"][level]} connection: ${facts.join(", ") || "measuring"}` };
 }
 
-/** One line of the event tail for a message of contract.md, or null for what is not worth a line. */
+/** A line of the event tail for a message; null for what is not worth one. */
 export function tailLine(state, from, data) {
 	const who = nameOf(state, from);
 	switch (data?.type) {

@@ -90,6 +90,25 @@ test("somebody else answers: ringing stops at once and says who", () => {
   assert.equal(w.state.nodes[DOOR].talk, null);
 });
 
+test("nobody answers: the voice agent talks, and what the visitor told it is shown", () => {
+  const w = page();
+  w.hear(RING);
+  w.hear({ ...activeBy(DOOR), agent: true });
+  assert.equal(w.mode(), "idle");
+  assert.equal(w.line(), "The voice agent answered.");
+  w.do({ type: "tick" }, 10000);
+  assert.equal(w.line(), "The voice agent is talking to the door.");
+  assert.equal(outcome(w.state.lastRing), "nobody answered");
+  const message = { type: "agent.message", call: "c1", node: "front", text: "The post,\nwith a parcel." };
+  w.hear(message, ANNA);
+  w.hear({ ...message, call: "c0" });
+  w.hear({ ...message, text: 5 });
+  assert.equal(w.state.lastRing.said, undefined, "only the node, only of this ring");
+  w.hear(message);
+  assert.equal(w.state.lastRing.said, "The post, with a parcel.");
+  assert.deepEqual(w.do({ type: "start", peer: DOOR, id: "x" }).map((s) => s.data.type), ["call.start"], "a person takes over");
+});
+
 test("two answer, the other was first", () => {
   const w = page();
   w.hear(RING);
