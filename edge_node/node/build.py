@@ -141,7 +141,8 @@ def assemble(settings: Settings, devices: Devices, clock: Clock, start: Start = 
             probe=devices.probe,
             devices=[
                 *_device_parts(devices, intercom, outputs, looks, sound, privacy, reception),
-                *_own_parts(privacy, tamper, looks, wifi, sound, reception),
+                *_own_parts(privacy, tamper, looks, wifi, sound),
+                *([reception.part] if reception is not None else ()),
                 *_plan_parts(planner, video, devices, clock),
             ],
             make_telemetry_client=lambda: SignallingClient(**how),
@@ -379,12 +380,7 @@ def _device_parts(
 
 
 def _own_parts(
-    privacy: Privacy,
-    tamper: Tamper | None,
-    looks: Looks,
-    wifi: WifiSetup | None,
-    sound: _Sound,
-    reception: Reception | None,
+    privacy: Privacy, tamper: Tamper | None, looks: Looks, wifi: WifiSetup | None, sound: _Sound
 ) -> list[Part]:
     """Those that hold no device."""
     parts = [Part("privacy", privacy.run)]
@@ -396,6 +392,4 @@ def _own_parts(
         parts.append(Part("wifi code", wifi.run))
     if sound.prompts.slow:
         parts.append(background_part("prompts", sound.prompts.run))
-    if reception is not None:
-        parts.append(reception.part)
     return parts
