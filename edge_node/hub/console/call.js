@@ -157,7 +157,7 @@ function ring(state, from, data, now) {
 	const entry = { id, peer: from, node: node.id, name: node.name, since: known?.since ?? now, heardAt: now };
 	const others = state.rings.filter((r) => r.peer !== from); // a node has one call
 	const rings = known ? state.rings.map((r) => (r.id === id ? entry : r)) : [...others, entry].slice(0, 8);
-	const lastRing = known ? state.lastRing : { id, name: entry.name, at: now, outcome: "ringing", who: null };
+	const lastRing = known ? state.lastRing : { id, peer: from, name: entry.name, at: now, outcome: "ringing", who: null };
 	return { state: { ...state, rings, lastRing } };
 }
 
@@ -193,11 +193,11 @@ function active(state, from, id, by, now) {
 	return { state: note(next, "elsewhere", { who: nameOf(state, by, from) }, now) };
 }
 
-/** What a visitor told the node's voice agent: shown with the ring it belongs to. */
+/** What a visitor told the voice agent of the node that rang. */
 function message(state, from, data) {
 	const { lastRing } = state;
 	const said = clean(data.text);
-	return { state: said && lastRing?.id === data.call && from in state.nodes ? { ...state, lastRing: { ...lastRing, said } } : state };
+	return { state: said && lastRing?.id === data.call && lastRing.peer === from ? { ...state, lastRing: { ...lastRing, said } } : state };
 }
 
 function ended(state, from, id, reason, now) {

@@ -101,6 +101,8 @@ test("nobody answers: the voice agent talks, and what the visitor told it is sho
   assert.equal(outcome(w.state.lastRing), "nobody answered");
   const message = { type: "agent.message", call: "c1", node: "front", text: "The post,\nwith a parcel." };
   w.hear(message, ANNA);
+  w.hear({ ...DESCRIPTION, id: "shed" }, ANNA);
+  w.hear(message, ANNA); // a node, but not the one that rang: the call's id is overheard easily
   w.hear({ ...message, call: "c0" });
   w.hear({ ...message, text: 5 });
   assert.equal(w.state.lastRing.said, undefined, "only the node, only of this ring");
